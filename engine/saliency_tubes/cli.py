@@ -1,0 +1,254 @@
+"""The `tubes` command: parse, call, report.
+
+Results go to stdout, progress and notes to stderr. Exit codes: 0 done, 1 failed, 2 used wrongly, 130 interrupted.
+"""
+
+import json
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ._version import __version__
+from .errors import ExportError, SaliencyTubesError
+from .session import Device
+
+if TYPE_CHECKING:
+    from .explanation import Explanation, Score
+    from .spec import ModelSpec
+
+_EXPORTER_PACKAGES = {"torch", "onnx", "onnxscript", "safetensors"}
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 80},
+)
+
+
+def main() -> None:
+    """Entry point of the `tubes` command: every deliberate error becomes one message and exit code 1."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that clean-up code runs
+    try:
+        app()
+    except SaliencyTubesError as error:
+        if "--debug" in sys.argv:
+            raise
+        _say(f"error: {error}", error=True)
+        sys.exit(1)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        _say(f"saliency-tubes {__version__}")
+        raise typer.Exit
+
+
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+ModelOption = Annotated[Path, typer.Option("--model", "-m", help="The file that `tubes export` wrote.")]
+DeviceOption = Annotated[Device, typer.Option(help="Where to run. auto: CUDA where it loads, otherwise the CPU.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+
+
+@app.callback(
+    epilog="Examples:\n\n"
+    "  tubes export weights.pth --labels kinetics.txt\n\n"
+    "  tubes run clip.mp4 --label bowling\n\n"
+    "  tubes info tubes.onnx"
+)
+def tubes(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """See where in the frame, and when in the clip, a 3-D CNN found its evidence."""
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "  tubes run clip.mp4\n\n"
+    "  tubes run frames/ --label 5 --label bowling --out figures\n\n"
+    "  tubes run clip.mp4 --top-k 3 --device cpu --json"
+)
+def run(
+    clip: Annotated[Path, typer.Argument(help="A video, a GIF, or a folder of frames.", show_default=False)],
+    label: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--label", "-l", help="A class, by index or name; repeat it for several. Without it: the predicted class."
+        ),
+    ] = None,
+    top_k: Annotated[int, typer.Option(min=0, help="Explain the N highest classes, too.")] = 0,
+    model: ModelOption = Path("tubes.onnx"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("visualisations"),
+    device: DeviceOption = Device.AUTO,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Explain a clip: write its saliency tube for one or more classes.
+
+    Results go to OUT/<clip name>/<label index>/: heatmap and focusmap PNGs,
+    overlay.gif, overlay.mp4, tube.npz and info.json.
+    """
+    from .model import load_model
+
+    with _progress() as progress:
+        progress(f"loading {model}")
+        loaded = load_model(model, device)
+        explanation = loaded.explain(clip, label, top_k=top_k, progress=progress)
+        folders = explanation.save(out, progress)
+    for note in filter(None, (loaded.note, *explanation.notes)):
+        _say(f"note: {note}", error=True)
+    _say(json.dumps(_run_document(explanation, folders)) if as_json else _run_text(explanation, folders))
+
+
+@app.command(epilog="Example:\n\n  tubes info tubes.onnx --json")
+def info(
+    model: Annotated[Path, typer.Argument(help="The file that `tubes export` wrote.")] = Path("tubes.onnx"),
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Show what a model file says of itself."""
+    from .model import load_model
+
+    spec = load_model(model, Device.CPU).spec
+    _say(json.dumps(spec.describe()) if as_json else _info_text(model, spec))
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "  tubes export MFNet3D_UCF-101_Split-1_96.3.pth --labels ucf101.txt\n\n"
+    "  tubes export weights.pth --norm mfnet --output kinetics.onnx"
+)
+def export(
+    weights: Annotated[
+        Path, typer.Argument(help="MFNet-3D weights: .pth, .pt, .pth.tar or .safetensors.", show_default=False)
+    ],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The model file to write.")] = Path("tubes.onnx"),
+    labels: Annotated[
+        Path | None, typer.Option(help="Class names: a text file, one a line, or JSON.", show_default=False)
+    ] = None,
+    frames: Annotated[int, typer.Option(min=1, help="Frames the network takes.")] = 16,
+    size: Annotated[int, typer.Option(min=32, help="Height and width of the crop it takes, in pixels.")] = 224,
+    norm: Annotated[str, typer.Option(help="Normalisation the weights were trained with.")] = "saliency-tubes",
+    opset: Annotated[int, typer.Option(help="ONNX operator set of the file.")] = 18,
+    head: Annotated[str | None, typer.Option(help="Which classifier of a multi-task checkpoint.")] = None,
+    debug: DebugOption = False,
+) -> None:
+    """Turn a checkpoint into a self-sufficient ONNX file, and measure its parity."""
+    with _progress() as progress:
+        progress("loading PyTorch")
+        exporter = _exporter()
+        report = exporter.export_checkpoint(
+            weights,
+            output,
+            labels=labels,
+            frames=frames,
+            size=size,
+            norm=norm,
+            opset=opset,
+            head=head,
+            progress=progress,
+        )
+    _say(report.table())
+    _say(f"wrote {output}")
+
+
+def _exporter() -> Any:
+    """The exporter package; it needs PyTorch, which the runtime does without."""
+    try:
+        import saliency_tubes_export
+    except ModuleNotFoundError as error:
+        if error.name not in _EXPORTER_PACKAGES:
+            raise
+        raise ExportError(
+            f"`tubes export` needs {error.name}, which is not installed: pip install 'saliency-tubes[export]'"
+        ) from error
+    return saliency_tubes_export
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[[str], None]]:
+    """A spinner on stderr with the present stage; silent where stderr is no terminal."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _: None
+        return
+    with console.status("") as status:
+        yield lambda stage: status.update(escape(stage))
+
+
+def _say(text: str, error: bool = False) -> None:
+    """Print text that may hold file and class names from elsewhere: nothing in it may steer the terminal."""
+    typer.echo("".join(c if c.isprintable() or c == "\n" else "?" for c in text), err=error)
+
+
+def _run_document(explanation: "Explanation", folders: tuple[Path, ...]) -> dict[str, Any]:
+    return {
+        "clip": explanation.clip.name,
+        "predicted": asdict(explanation.predicted),
+        "top5": [asdict(score) for score in explanation.top()],
+        "labels": [
+            asdict(explanation.score(tube.label)) | {"out": str(folder)}
+            for tube, folder in zip(explanation.tubes, folders, strict=True)
+        ],
+        "device": explanation.model.device,
+        "notes": explanation.notes,
+    }
+
+
+def _run_text(explanation: "Explanation", folders: tuple[Path, ...]) -> str:
+    lines = [f"predicted  {_score_text(explanation.predicted)}"]
+    for tube, folder in zip(explanation.tubes, folders, strict=True):
+        lines += [f"label      {_score_text(explanation.score(tube.label))}", f"  written to {folder}"]
+    return "\n".join(lines)
+
+
+def _info_text(model: Path, spec: "ModelSpec") -> str:
+    T, H, W, _ = spec.input_shape
+    C, t, h, w = spec.features_shape
+    size = spec.preprocessing.resize_hw
+    rows = [
+        ("model", str(model)),
+        ("network", f"{spec.architecture}, {spec.num_classes} classes, head {spec.head}"),
+        ("input", f"{T} frames ({spec.sampling} sampling), {H}x{W} centre crop of {size[0]}x{size[1]}"),
+        ("features", f"{C} channels in {t} steps of time and {h}x{w} places"),
+        (
+            "norm",
+            f"{spec.preprocessing.name}: mean {_numbers(spec.preprocessing.mean)}, "
+            f"std {_numbers(spec.preprocessing.std)} (RGB, after /255)",
+        ),
+        ("checkpoint", f"{spec.checkpoint_name}, sha256 {spec.checkpoint_sha256}"),
+        ("made with", ", ".join(f"{name} {version}" for name, version in spec.versions)),
+    ]
+    if spec.parity is not None:
+        rows.append(
+            (
+                "parity",
+                f"logits {spec.parity.logits_rel:.1e}, features {spec.parity.features_rel:.1e} relative "
+                f"to {spec.parity.reference}; completeness {spec.parity.completeness:.1e} "
+                f"(tolerance {spec.parity.tolerance:.0e})",
+            )
+        )
+    names = spec.labels or ()
+    rows += [("labels", "none: classes go by their numbers")] if not names else []
+    rows += [("" if i else "labels", f"{i} {name}") for i, name in enumerate(names)]
+    return "\n".join(f"{key:<11}{value}" for key, value in rows)
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.4f}" for value in values)
+
+
+def _score_text(score: "Score") -> str:
+    name = "" if score.name is None else f" {score.name}"
+    return f"{score.index}{name} (probability {score.probability:.4f}, logit {score.logit:.4f})"

@@ -1,0 +1,55 @@
+"""Everything this package raises on purpose.
+
+    SaliencyTubesError
+    ├── SourceError       a clip that cannot be read: missing, not a video, empty, frames of different sizes
+    ├── LabelError        a label out of range, or a name the model does not know
+    ├── ModelFileError    a model file that is not ONNX, lacks our metadata, or contradicts it
+    ├── DeviceError       a device asked for by name that did not load
+    ├── OutputError       outputs that could not be written
+    ├── CheckpointError   weights that cannot be exported: unreadable, unsafe, of another network, NaN
+    └── ExportError       an export that failed
+        ├── TailError     no pooling + linear tail was found in the graph
+        └── ParityError   the exported file does not compute what the original network does
+
+Each message says what was expected, what came, and what to do next.
+"""
+
+
+class SaliencyTubesError(Exception):
+    """Root of the tree: catch this to catch every deliberate error of the package."""
+
+
+class SourceError(SaliencyTubesError):
+    """A clip could not be read."""
+
+
+class LabelError(SaliencyTubesError):
+    """A label is out of range, or a name is unknown or ambiguous."""
+
+
+class ModelFileError(SaliencyTubesError):
+    """A model file is not ONNX, was not made by `tubes export`, or contradicts its own metadata."""
+
+
+class DeviceError(SaliencyTubesError):
+    """A device that was asked for by name did not load."""
+
+
+class OutputError(SaliencyTubesError):
+    """Outputs could not be written."""
+
+
+class CheckpointError(SaliencyTubesError):
+    """A checkpoint or label file cannot be exported."""
+
+
+class ExportError(SaliencyTubesError):
+    """An export failed."""
+
+
+class TailError(ExportError):
+    """The graph does not end in global average pooling and a linear classifier."""
+
+
+class ParityError(ExportError):
+    """The exported file does not compute what the original network computes."""

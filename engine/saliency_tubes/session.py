@@ -1,0 +1,161 @@
+"""Running a model file: the only module that imports ONNX Runtime."""
+
+import ctypes
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from .errors import DeviceError, ModelFileError
+
+RUNTIME_VERSION: str = ort.__version__
+# Warnings and below stay out of the user's terminal: what matters is raised or noted by this module.
+_LOG_ERRORS_ONLY = 3
+_LOG_NOTHING = 4
+_CUDA_MEND = "install CUDA and cuDNN beside it with: pip install 'saliency-tubes[cuda]'"
+
+
+class Device(StrEnum):
+    """Where a model runs."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+@dataclass(frozen=True, eq=False)
+class Activations:
+    """What the graph computes for a batch of clips.
+
+    Attributes:
+        logits: (N, K) float32, before any softmax.
+        features: (N, C, t, h, w) float32, what the network averages before its classifier.
+    """
+
+    logits: NDArray[np.float32]
+    features: NDArray[np.float32]
+
+
+class Session:
+    """One loaded model file on one device. Made by `open_session`."""
+
+    def __init__(self, inference: ort.InferenceSession, device: Device, note: str | None) -> None:
+        self._inference = inference
+        self.device = device
+        self.note = note
+        self.metadata: Mapping[str, str] = inference.get_modelmeta().custom_metadata_map
+
+    @property
+    def inputs(self) -> dict[str, tuple[int | str | None, ...]]:
+        """Shapes of the graph's inputs by name; a dynamic dimension is a string or None."""
+        return {node.name: tuple(node.shape) for node in self._inference.get_inputs()}
+
+    @property
+    def outputs(self) -> dict[str, tuple[int | str | None, ...]]:
+        """Shapes of the graph's outputs by name; a dynamic dimension is a string or None."""
+        return {node.name: tuple(node.shape) for node in self._inference.get_outputs()}
+
+    def run(self, frames: NDArray[np.uint8]) -> Activations:
+        """Run the network on a batch of clips.
+
+        Args:
+            frames: (N, T, H, W, 3) uint8 RGB, with the model's own T, H and W.
+
+        Raises:
+            ModelFileError: ONNX Runtime refused the input or failed while computing.
+        """
+        try:
+            logits, features = self._inference.run(["logits", "features"], {"frames": frames})
+        except Exception as error:  # ONNX Runtime's exceptions share no public base class
+            raise ModelFileError(
+                f"ONNX Runtime could not run this model on {self.device} with frames of shape {frames.shape} "
+                f"{frames.dtype}: {_first_line(error)}"
+            ) from error
+        return Activations(logits=logits, features=features)
+
+
+def open_session(path: Path, device: Device | str = Device.AUTO) -> Session:
+    """Load a model file on a device.
+
+    Args:
+        path: an ONNX file.
+        device: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where it loads, otherwise the CPU. A device asked for
+            by name never falls back to another.
+
+    Raises:
+        ModelFileError: no such file, not ONNX, or ONNX Runtime cannot load it.
+        DeviceError: the named device is unknown or did not load.
+    """
+    try:
+        wanted = Device(device)
+    except ValueError as error:
+        raise DeviceError(f"no device is called {device!r}: choose one of {', '.join(Device)}") from error
+    if not path.is_file():
+        raise ModelFileError(
+            f"no model file at {path}: make one with `tubes export WEIGHTS --output {path}`, "
+            "or name another with --model"
+        )
+    if wanted is Device.CPU:
+        return Session(_load(path, ["CPUExecutionProvider"]), Device.CPU, None)
+    obstacle = _cuda_obstacle()
+    if obstacle is None:
+        ort.preload_dlls()
+        # ONNX Runtime falls back to the CPU by itself and only logs it: what really loaded is what it lists.
+        inference = _load(path, ["CUDAExecutionProvider", "CPUExecutionProvider"])
+        if "CUDAExecutionProvider" in inference.get_providers():
+            return Session(inference, Device.CUDA, None)
+        obstacle = _missing_library()
+    if wanted is Device.CUDA:
+        raise DeviceError(f"CUDA did not load: {obstacle}. `--device cpu` needs none of this")
+    return Session(_load(path, ["CPUExecutionProvider"]), Device.CPU, f"running on the CPU: {obstacle}")
+
+
+def _load(path: Path, providers: list[str]) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.log_severity_level = _LOG_NOTHING if "CUDAExecutionProvider" in providers else _LOG_ERRORS_ONLY
+    try:
+        return ort.InferenceSession(str(path), options, providers=providers)
+    except Exception as error:  # ONNX Runtime's exceptions share no public base class
+        raise ModelFileError(
+            f"{path} is not a model that ONNX Runtime {RUNTIME_VERSION} can load ({_first_line(error)}): "
+            "expected an ONNX file that `tubes export WEIGHTS` wrote"
+        ) from error
+
+
+def _cuda_obstacle() -> str | None:
+    """Why CUDA cannot work here, found before ONNX Runtime is asked; None when nothing speaks against it."""
+    if "CUDAExecutionProvider" not in ort.get_available_providers():
+        return (
+            f"this onnxruntime {RUNTIME_VERSION} was built without CUDA: "
+            "pip uninstall onnxruntime, then pip install 'saliency-tubes[cuda]'"
+        )
+    driver = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        cuda = ctypes.CDLL(driver)
+    except OSError:
+        return f"no NVIDIA driver on this machine ({driver} was not found)"
+    count = ctypes.c_int(0)
+    if cuda.cuInit(0) != 0 or cuda.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
+        return "the NVIDIA driver finds no GPU on this machine"
+    return None
+
+
+def _missing_library() -> str:
+    """The library that kept ONNX Runtime's CUDA provider from loading, in the dynamic linker's words."""
+    folder = Path(ort.__file__).parent / "capi"
+    try:
+        if sys.platform != "win32":
+            ctypes.CDLL(str(folder / "libonnxruntime_providers_shared.so"), mode=ctypes.RTLD_GLOBAL)
+            ctypes.CDLL(str(folder / "libonnxruntime_providers_cuda.so"))
+    except OSError as error:
+        return f"{error}; {_CUDA_MEND}"
+    return f"ONNX Runtime {RUNTIME_VERSION} did not take the GPU; {_CUDA_MEND}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,307 @@
+"""What a model file says of itself: the metadata of an exported ONNX, written and read in this one place.
+
+Four metadata keys, all under ``saliency_tubes.``:
+
+    schema   the version of this layout, "1"
+    spec     JSON: geometry, preprocessing, labels, origin, versions, measured parity
+    weight   W of the linear classifier, (K, C), base64 of little-endian float32, row-major
+    bias     b of the linear classifier, (K,), the same way
+"""
+
+import base64
+import binascii
+import difflib
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import LabelError, ModelFileError
+
+SCHEMA = "1"
+_PREFIX = "saliency_tubes."
+_MAX_SIDE = 65_536
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """How a frame becomes the network's input.
+
+    The frame is squashed to `resize_hw` (bilinear), its centre `crop_hw` is cut out, and the exported graph then
+    computes ``(rgb / 255 - mean) / std`` for each channel. The runtime does the first two steps only.
+    """
+
+    name: str
+    resize_hw: tuple[int, int]
+    crop_hw: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """What was measured when the file was exported, against the network it came from.
+
+    Differences are the largest absolute ones; the relative ones divide them by the largest magnitude of the
+    reference. `completeness` is ``max_k |mean(map_k) + b_k - logit_k|`` over the largest logit magnitude.
+    """
+
+    reference: str
+    tolerance: float
+    logits_abs: float
+    logits_rel: float
+    features_abs: float
+    features_rel: float
+    completeness: float
+
+
+@dataclass(frozen=True, eq=False)
+class ModelSpec:
+    """Everything the runtime needs to know about an exported network.
+
+    Attributes:
+        architecture: the network's name, such as ``"mfnet-3d"``.
+        frames: T, the number of frames the graph takes.
+        sampling: how those frames are picked from a clip; ``"uniform"``.
+        preprocessing: see `Preprocessing`.
+        features_shape: (C, t, h, w) of the graph's ``features`` output.
+        head: how features become logits; ``"mean-linear"`` is ``logits = W @ mean(features) + b``.
+        weight: W, (K, C) float32.
+        bias: b, (K,) float32.
+        labels: K class names, or None when the export was given none.
+        checkpoint_name: file name of the weights that were exported.
+        checkpoint_sha256: their SHA-256, in hexadecimal.
+        versions: (package, version) pairs that made the file.
+        parity: what the export measured, or None for a file that was never compared.
+    """
+
+    architecture: str
+    frames: int
+    sampling: str
+    preprocessing: Preprocessing
+    features_shape: tuple[int, int, int, int]
+    head: str
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    labels: tuple[str, ...] | None
+    checkpoint_name: str
+    checkpoint_sha256: str
+    versions: tuple[tuple[str, str], ...]
+    parity: Parity | None
+
+    @property
+    def num_classes(self) -> int:
+        """K, the number of classes."""
+        return int(self.weight.shape[0])
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        """(T, H, W, 3), the shape of one clip of the graph's ``frames`` input."""
+        return (self.frames, *self.preprocessing.crop_hw, 3)
+
+    def label_name(self, index: int) -> str | None:
+        """The name of class `index`, or None when the file carries no names."""
+        return None if self.labels is None else self.labels[index]
+
+    def label_index(self, label: int | str) -> int:
+        """The class index that `label` stands for.
+
+        Args:
+            label: an index, the decimal text of one, or a class name (case does not matter).
+
+        Raises:
+            LabelError: out of range, unknown, or the name of several classes.
+        """
+        text = str(label).strip()
+        try:
+            index = int(text)
+        except ValueError:
+            return self._index_of_name(text)
+        if not 0 <= index < self.num_classes:
+            raise LabelError(
+                f"label {index} is out of range: this model has {self.num_classes} classes, "
+                f"so a label is a number from 0 to {self.num_classes - 1}"
+            )
+        return index
+
+    def _index_of_name(self, name: str) -> int:
+        if self.labels is None:
+            raise LabelError(
+                f"label {name!r} is a name, but this model file carries no class names: give a number from 0 to "
+                f"{self.num_classes - 1}, or export again with --labels FILE"
+            )
+        matches = [i for i, known in enumerate(self.labels) if known.casefold() == name.casefold()]
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise LabelError(f"label {name!r} names classes {matches}: give one of these numbers instead")
+        by_folded = {known.casefold(): known for known in self.labels}
+        close = difflib.get_close_matches(name.casefold(), by_folded, n=3, cutoff=0.0)
+        raise LabelError(
+            f"no class is called {name!r}; the closest names are {', '.join(repr(by_folded[c]) for c in close)}"
+        )
+
+    def describe(self) -> dict[str, Any]:
+        """Everything but the arrays, as JSON types."""
+        return {
+            "architecture": self.architecture,
+            "frames": self.frames,
+            "sampling": self.sampling,
+            "preprocessing": asdict(self.preprocessing),
+            "features_shape": self.features_shape,
+            "head": self.head,
+            "num_classes": self.num_classes,
+            "labels": self.labels,
+            "checkpoint_name": self.checkpoint_name,
+            "checkpoint_sha256": self.checkpoint_sha256,
+            "versions": dict(self.versions),
+            "parity": None if self.parity is None else asdict(self.parity),
+        }
+
+    def to_metadata(self) -> dict[str, str]:
+        """The ONNX metadata entries that `from_metadata` reads back."""
+        return {
+            _PREFIX + "schema": SCHEMA,
+            _PREFIX + "spec": json.dumps(self.describe(), allow_nan=False, ensure_ascii=False),
+            _PREFIX + "weight": _encode(self.weight),
+            _PREFIX + "bias": _encode(self.bias),
+        }
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> "ModelSpec":
+        """Read a spec from an ONNX file's metadata, trusting nothing in it.
+
+        Raises:
+            ModelFileError: entries are missing, of another schema version, malformed or contradictory.
+        """
+        if _PREFIX + "schema" not in metadata:
+            raise ModelFileError(
+                "this ONNX file carries no saliency-tubes metadata: it is somebody's plain network, "
+                "not one that `tubes export` wrote. Export the weights with `tubes export WEIGHTS`"
+            )
+        schema = metadata[_PREFIX + "schema"]
+        if schema != SCHEMA:
+            raise ModelFileError(
+                f"this model file has metadata schema {schema[:20]!r}, and this version reads {SCHEMA!r}: "
+                "upgrade saliency-tubes, or export the weights again with `tubes export WEIGHTS`"
+            )
+        try:
+            return cls._from_metadata(metadata)
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise ModelFileError(
+                f"the saliency-tubes metadata of this model file is damaged ({type(error).__name__}: {error}): "
+                "export the weights again with `tubes export WEIGHTS`"
+            ) from error
+
+    @classmethod
+    def _from_metadata(cls, metadata: Mapping[str, str]) -> "ModelSpec":
+        document = _expect(json.loads(metadata[_PREFIX + "spec"]), dict, "spec")
+        shape = _integers(document["features_shape"], 4, "features_shape")
+        classes = _integers([document["num_classes"]], 1, "num_classes")[0]
+        preprocessing = _expect(document["preprocessing"], dict, "preprocessing")
+        labels = document["labels"]
+        parity = document["parity"]
+        spec = cls(
+            architecture=_text(document["architecture"], "architecture"),
+            frames=_integers([document["frames"]], 1, "frames")[0],
+            sampling=_text(document["sampling"], "sampling"),
+            preprocessing=_preprocessing(preprocessing),
+            features_shape=(shape[0], shape[1], shape[2], shape[3]),
+            head=_text(document["head"], "head"),
+            weight=_decode(metadata[_PREFIX + "weight"], (classes, shape[0]), "weight"),
+            bias=_decode(metadata[_PREFIX + "bias"], (classes,), "bias"),
+            labels=None if labels is None else _labels(labels, classes),
+            checkpoint_name=_text(document["checkpoint_name"], "checkpoint_name"),
+            checkpoint_sha256=_text(document["checkpoint_sha256"], "checkpoint_sha256"),
+            versions=tuple(
+                (_text(k, "versions"), _text(v, "versions"))
+                for k, v in _expect(document["versions"], dict, "versions").items()
+            ),
+            parity=None if parity is None else _parity(_expect(parity, dict, "parity")),
+        )
+        for name, known, found in (
+            ("sampling", "uniform", spec.sampling),
+            ("head", "mean-linear", spec.head),
+        ):
+            if found != known:
+                raise ValueError(f"{name} is {found!r}, expected {known!r}")
+        return spec
+
+
+def _encode(values: NDArray[np.float32]) -> str:
+    return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode("ascii")
+
+
+def _decode(text: str, shape: tuple[int, ...], name: str) -> NDArray[np.float32]:
+    try:
+        data = base64.b64decode(text, validate=True)
+    except binascii.Error as error:
+        raise ValueError(f"{name} is not base64") from error
+    if len(data) != 4 * math.prod(shape):
+        raise ValueError(f"{name} holds {len(data)} bytes, expected {4 * math.prod(shape)} for shape {shape}")
+    values = np.frombuffer(data, dtype="<f4").reshape(shape).astype(np.float32)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} holds values that are not finite")
+    return values
+
+
+def _expect(value: Any, kind: type[Any], name: str) -> Any:
+    if not isinstance(value, kind):
+        raise TypeError(f"{name} is {type(value).__name__}, expected {kind.__name__}")
+    return value
+
+
+def _text(value: Any, name: str) -> str:
+    text: str = _expect(value, str, name)
+    if not text.isprintable():  # these strings reach terminals, pages and file names
+        raise ValueError(f"{name} holds characters that cannot be printed")
+    return text
+
+
+def _integers(values: Any, count: int, name: str) -> tuple[int, ...]:
+    items = _expect(values, list, name)
+    if len(items) != count or not all(type(i) is int and 0 < i <= _MAX_SIDE for i in items):
+        raise ValueError(f"{name} is {items!r:.60}, expected {count} whole number(s) from 1 to {_MAX_SIDE}")
+    return tuple(items)
+
+
+def _floats(values: Any, name: str) -> tuple[float, ...]:
+    items = _expect(values, list, name)
+    if not all(type(i) in (int, float) and math.isfinite(i) for i in items):
+        raise ValueError(f"{name} is {items!r:.60}, expected finite numbers")
+    return tuple(float(i) for i in items)
+
+
+def _preprocessing(document: Mapping[str, Any]) -> Preprocessing:
+    resize = _integers(document["resize_hw"], 2, "resize_hw")
+    crop = _integers(document["crop_hw"], 2, "crop_hw")
+    mean = _floats(document["mean"], "mean")
+    std = _floats(document["std"], "std")
+    if crop[0] > resize[0] or crop[1] > resize[1]:
+        raise ValueError(f"the crop {crop} is larger than the resized frame {resize}")
+    if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+        raise ValueError("mean and std must be three numbers each, std positive")
+    return Preprocessing(
+        name=_text(document["name"], "preprocessing"),
+        resize_hw=(resize[0], resize[1]),
+        crop_hw=(crop[0], crop[1]),
+        mean=(mean[0], mean[1], mean[2]),
+        std=(std[0], std[1], std[2]),
+    )
+
+
+def _parity(document: Mapping[str, Any]) -> Parity:
+    numbers = ("tolerance", "logits_abs", "logits_rel", "features_abs", "features_rel", "completeness")
+    values = _floats([document[name] for name in numbers], "parity")
+    return Parity(_text(document["reference"], "parity"), *values)
+
+
+def _labels(values: Any, classes: int) -> tuple[str, ...]:
+    labels: Sequence[Any] = _expect(values, list, "labels")
+    if len(labels) != classes:
+        raise ValueError(f"there are {len(labels)} labels for {classes} classes")
+    return tuple(_text(label, "labels") for label in labels)

@@ -1,0 +1,91 @@
+"""Spline upsampling as three small matrix products.
+
+B-spline interpolation is linear in its samples and separable over the axes, so upsampling a (t, h, w) map is one
+(T, t), one (H, h) and one (W, w) matrix. The matrices compute what ``scipy.ndimage.zoom(..., order=order)`` does:
+corner-aligned (the first and last samples stay where they are), with the mirror boundary of its prefilter.
+
+Unser, Aldroubi, Eden, "B-Spline Signal Processing: Part I - Theory", IEEE Transactions on Signal Processing 41(2),
+1993, gives the formulas.
+"""
+
+from functools import lru_cache
+from math import comb, factorial
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_ORDER = 5
+
+
+def upsample(volume: NDArray[np.float32], shape: tuple[int, int, int], order: int = 3) -> NDArray[np.float32]:
+    """Interpolate a (t, h, w) volume to (T, H, W) with splines.
+
+    Args:
+        volume: (t, h, w) float32.
+        shape: (T, H, W) of the result; each may be larger or smaller than the volume's.
+        order: degree of the spline, 0 (nearest) to 5; the reference uses 3.
+
+    Returns:
+        (T, H, W) float32. A cubic spline overshoots: values may lie a little outside the volume's range.
+    """
+    T, H, W = shape
+    t, h, w = volume.shape
+    along_t = spline_matrix(t, T, order) @ volume.reshape(t, h * w)
+    along_h = spline_matrix(h, H, order) @ along_t.reshape(T, h, w)
+    along_w: NDArray[np.float32] = along_h.reshape(T * H, w) @ spline_matrix(w, W, order).T
+    return along_w.reshape(T, H, W)
+
+
+@lru_cache(maxsize=64)
+def spline_matrix(n: int, m: int, order: int = 3) -> NDArray[np.float32]:
+    """The (m, n) float32 matrix that resamples n values at m corner-aligned places.
+
+    Row i interpolates at ``x_i = i (n - 1) / (m - 1)``: ``sum_k c_k B(x_i - k)`` with the centred B-spline B, where the
+    coefficients c solve ``sum_k c_k B(j - k) = f_j`` for all samples f. The result is read-only: it is cached.
+
+    Raises:
+        ValueError: a size below 1, or an order outside 0..5.
+    """
+    if n < 1 or m < 1 or not 0 <= order <= MAX_ORDER:
+        raise ValueError(f"expected sizes of at least 1 and an order from 0 to {MAX_ORDER}, got {n=}, {m=}, {order=}")
+    places = np.linspace(0, n - 1, m)
+    sampled: NDArray[np.float64] = _basis(places, n, order)
+    if order > 1:
+        # Samples to coefficients: the inverse of the basis at the samples themselves.
+        at_samples = _basis(np.arange(n, dtype=np.float64), n, order)
+        sampled = sampled @ np.linalg.inv(at_samples)
+    matrix = sampled.astype(np.float32)
+    matrix.flags.writeable = False
+    return matrix
+
+
+def _basis(places: NDArray[np.float64], n: int, order: int) -> NDArray[np.float64]:
+    """(len(places), n) weights of n mirrored B-spline coefficients at `places` in [0, n - 1]."""
+    weights = np.zeros((len(places), n))
+    nearest = np.floor(places + 0.5) if order % 2 == 0 else np.floor(places)
+    reach = order // 2 + 1
+    for offset in range(-reach, reach + 1):
+        index = nearest + offset
+        np.add.at(weights, (np.arange(len(places)), _mirror(index.astype(int), n)), _b_spline(places - index, order))
+    return weights
+
+
+def _mirror(index: NDArray[np.int_], n: int) -> NDArray[np.int_]:
+    """Fold indices back into 0..n-1 by reflection about the first and last sample (d c b | a b c d | c b a)."""
+    if n == 1:
+        return np.zeros_like(index)
+    period = 2 * (n - 1)
+    folded = np.abs(index) % period
+    return np.where(folded >= n, period - folded, folded)
+
+
+def _b_spline(x: NDArray[np.float64], order: int) -> NDArray[np.float64]:
+    """The centred B-spline of degree `order` (Unser et al. 1993, eq. 2.2, as a sum of truncated powers)."""
+    half = (order + 1) / 2
+    if order == 0:  # half-open, so that a place between two samples takes exactly one of them
+        return ((x >= -half) & (x < half)).astype(np.float64)
+    values = np.zeros_like(x)
+    for k in range(order + 2):
+        values += (-1) ** k * comb(order + 1, k) / factorial(order) * np.maximum(x + half - k, 0.0) ** order
+    # Beyond its support the sum cancels only up to rounding.
+    return np.where(np.abs(x) < half, values, 0.0)

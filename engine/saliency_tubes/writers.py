@@ -1,0 +1,211 @@
+"""Files, each of them whole or absent."""
+
+import contextlib
+import ctypes
+import json
+import os
+import shutil
+import sys
+import uuid
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
+from pathlib import Path, PurePath
+from typing import Any
+
+import av
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import OutputError
+
+INFO_FILE = "info.json"
+_GIF_TICK = Fraction(1, 100)  # GIF counts time in hundredths of a second
+_AT_FDCWD = -100
+_RENAME_EXCHANGE = 2
+
+
+@contextlib.contextmanager
+def replacing_folder(target: Path) -> Iterator[Path]:
+    """Fill a temporary sibling of `target`, then move it into place.
+
+    Whatever happens inside, `target` is afterwards either what it was or the complete new folder. A folder that is
+    replaced must hold only files that its own ``info.json`` lists, so that nothing of the user's is deleted.
+
+    Yields:
+        The empty folder to fill.
+
+    Raises:
+        OutputError: the folder cannot be written, the disk is full, or `target` holds other people's files.
+    """
+    _refuse_foreign(target)
+    staging = target.parent / f".{target.name}.{uuid.uuid4().hex[:12]}.partial"
+    made: list[Path] = []
+    try:
+        made = [parent for parent in staging.parents if not parent.exists()]
+        staging.mkdir(parents=True)
+        yield staging
+        _move_into_place(staging, target)
+    except BaseException as error:
+        _remove(staging, made)
+        if isinstance(error, OSError):
+            raise OutputError(
+                f"cannot write to {target}: {error.strerror or error}. Check the path, its permissions and the free "
+                "space, or name another folder with --out"
+            ) from error
+        raise
+
+
+def write_pngs(folder: Path, images: NDArray[np.uint8]) -> list[Path]:
+    """Write ``000.png``, ``001.png``, ... into a new `folder`.
+
+    Args:
+        folder: made here; its parent must exist.
+        images: (T, H, W, 3) uint8 RGB or (T, H, W, 4) uint8 RGBA.
+    """
+    folder.mkdir()
+    to_bgr = cv2.COLOR_RGB2BGR if images.shape[3] == 3 else cv2.COLOR_RGBA2BGRA
+
+    def write(index: int) -> Path:
+        path = folder / f"{index:03d}.png"
+        # Encoded in memory and written by Python: OpenCV does not say why, or even that, a write failed.
+        _, data = cv2.imencode(".png", cv2.cvtColor(images[index], to_bgr))
+        path.write_bytes(data.tobytes())
+        return path
+
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        return list(pool.map(write, range(len(images))))
+
+
+def write_gif(path: Path, images: NDArray[np.uint8], seconds_per_frame: float) -> Path:
+    """Write (T, H, W, 3) uint8 RGB images as an endlessly looping GIF with a palette made for them."""
+    height, width = images.shape[1:3]
+    # Five bits a channel, a GIF's 256 colours show no more: choosing the palette is then ten times faster.
+    coarse = (images & 0xF8) | 0x04
+    with _muxer(path, "gif") as container:
+        stream = container.add_stream("gif", rate=Fraction(1 / seconds_per_frame).limit_denominator(1000))
+        stream.height, stream.width, stream.pix_fmt = height, width, "pal8"
+        stream.codec_context.time_base = _GIF_TICK
+        graph = _palette_graph(width, height)
+        for index, image in enumerate(coarse):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            frame.pts, frame.time_base = round(index * seconds_per_frame / _GIF_TICK), _GIF_TICK
+            graph.vpush(frame)
+        graph.vpush(None)
+        for _ in images:
+            container.mux(stream.encode(graph.vpull()))
+        container.mux(stream.encode(None))
+    return path
+
+
+def _palette_graph(width: int, height: int) -> av.filter.Graph:
+    """FFmpeg's way to a good GIF: one palette from all frames, then each frame drawn with it."""
+    graph = av.filter.Graph()
+    source = graph.add_buffer(width=width, height=height, format=av.VideoFormat("rgb24"), time_base=_GIF_TICK)
+    split, sink = graph.add("split"), graph.add("buffersink")
+    generate = graph.add("palettegen", "stats_mode=full")
+    use = graph.add("paletteuse", "dither=bayer:bayer_scale=4")
+    source.link_to(split)
+    split.link_to(generate, 0)
+    split.link_to(use, 1, 0)
+    generate.link_to(use, 0, 1)
+    use.link_to(sink)
+    graph.configure()
+    return graph
+
+
+def write_mp4(path: Path, images: NDArray[np.uint8], seconds_per_frame: float) -> Path:
+    """Write (T, H, W, 3) uint8 RGB images as H.264, yuv420p, index first: what every browser plays.
+
+    An odd height or width is made even by repeating the last row or column.
+    """
+    height, width = images.shape[1:3]
+    even = np.pad(images, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+    with _muxer(path, "mp4", movflags="+faststart") as container:
+        rate = Fraction(1 / seconds_per_frame).limit_denominator(1000)
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "veryfast"})
+        stream.height, stream.width = even.shape[1:3]
+        stream.pix_fmt = "yuv420p"
+        for image in even:
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@contextlib.contextmanager
+def _muxer(path: Path, kind: str, **options: str) -> Iterator["av.container.OutputContainer"]:
+    try:
+        with av.open(str(path), "w", format=kind, options=options) as container:
+            yield container
+    except av.error.FFmpegError as error:
+        # Not all of PyAV's errors are OSErrors, and where the disk is full this one has to be one.
+        raise OSError(error.errno, error.strerror) from error
+
+
+def write_npz(path: Path, **arrays: Any) -> Path:
+    """Write named arrays, uncompressed: splines of floats do not shrink, and loading stays instant."""
+    with path.open("wb") as file:
+        np.savez(file, **arrays)
+    return path
+
+
+def write_json(path: Path, document: Mapping[str, Any]) -> Path:
+    """Write a document as UTF-8 JSON; NaN and infinity are refused."""
+    path.write_text(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    return path
+
+
+def _refuse_foreign(target: Path) -> None:
+    if not target.exists() and not target.is_symlink():
+        return
+    if target.is_symlink() or not target.is_dir():
+        raise OutputError(f"{target} is in the way: a folder was to be written there. Move it, or choose another --out")
+    present = {entry.relative_to(target) for entry in target.rglob("*")}
+    try:
+        listed = json.loads((target / INFO_FILE).read_text(encoding="utf-8"))["files"]
+        files = {PurePath(str(name)) for name in listed}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        files = set()
+    own = files.union(*(file.parents for file in files))
+    foreign = sorted(str(entry) for entry in present - own)
+    if foreign:
+        more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+        raise OutputError(
+            f"{target} holds files that this program did not write ({', '.join(foreign[:3])}{more}), and replacing it "
+            "would delete them: move them, or choose another --out"
+        )
+
+
+def _move_into_place(staging: Path, target: Path) -> None:
+    if not target.exists():
+        staging.rename(target)
+    elif _exchange(staging, target):
+        shutil.rmtree(staging)
+    else:
+        retired = staging.with_suffix(".old")
+        target.rename(retired)
+        try:
+            staging.rename(target)
+        except BaseException:
+            retired.rename(target)
+            raise
+        shutil.rmtree(retired)
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """Swap two folders in one atomic step, where the system can: Linux's renameat2(2)."""
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except (OSError, AttributeError):
+        return False
+    return bool(rename(_AT_FDCWD, os.fsencode(a), _AT_FDCWD, os.fsencode(b), _RENAME_EXCHANGE) == 0)
+
+
+def _remove(staging: Path, made: list[Path]) -> None:
+    shutil.rmtree(staging, ignore_errors=True)
+    with contextlib.suppress(OSError):  # a parent that is not empty is in use: leave it
+        for parent in made:
+            parent.rmdir()

@@ -1,0 +1,1 @@
+"""The exporter: PyTorch checkpoints in, self-sufficient ONNX files out."""

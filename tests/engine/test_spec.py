@@ -1,0 +1,136 @@
+import base64
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from saliency_tubes.errors import LabelError, ModelFileError
+from saliency_tubes.spec import ModelSpec
+from tiny import tiny_spec
+
+
+def damaged(**changes: object) -> dict[str, str]:
+    metadata = tiny_spec().to_metadata()
+    document = json.loads(metadata["saliency_tubes.spec"])
+    return metadata | {"saliency_tubes.spec": json.dumps(document | changes)}
+
+
+@pytest.mark.parametrize("changes", [{}, {"labels": None}, {"parity": None}])
+def test_metadata_round_trip(changes: dict[str, object]) -> None:
+    spec = tiny_spec(**changes)
+
+    again = ModelSpec.from_metadata(spec.to_metadata())
+
+    assert again.describe() == spec.describe()
+    np.testing.assert_array_equal(again.weight, spec.weight)
+    np.testing.assert_array_equal(again.bias, spec.bias)
+
+
+def test_weights_are_stored_as_little_endian_float32() -> None:
+    spec = tiny_spec()
+
+    stored = base64.b64decode(spec.to_metadata()["saliency_tubes.weight"])
+
+    assert stored[:4] == np.array(spec.weight[0, 0], dtype="<f4").tobytes()
+    assert len(stored) == 4 * spec.weight.size
+
+
+def test_a_plain_onnx_file_is_told_how_to_be_exported() -> None:
+    with pytest.raises(ModelFileError, match=r"carries no saliency-tubes metadata.*`tubes export WEIGHTS`"):
+        ModelSpec.from_metadata({"author": "somebody"})
+
+
+def test_another_schema_version_is_refused() -> None:
+    with pytest.raises(ModelFileError, match=r"metadata schema '2', and this version reads '1'"):
+        ModelSpec.from_metadata(tiny_spec().to_metadata() | {"saliency_tubes.schema": "2"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"frames": 0}, "frames is .0., expected 1 whole number"),
+        ({"frames": 1e3}, "frames is .1000.0., expected 1 whole number"),
+        ({"frames": True}, "frames is .True., expected"),
+        ({"features_shape": [6, 2, 4]}, "expected 4 whole number"),
+        ({"features_shape": [7, 2, 4, 4]}, "weight holds 120 bytes, expected 140"),
+        ({"num_classes": 6}, "weight holds 120 bytes, expected 144"),
+        ({"labels": ["a", "b"]}, "there are 2 labels for 5 classes"),
+        ({"labels": ["a", "b", "c", "d", "\x1b[2J"]}, "labels holds characters that cannot be printed"),
+        ({"labels": "abcde"}, "labels is str, expected list"),
+        ({"architecture": 3}, "architecture is int, expected str"),
+        ({"sampling": "random"}, "sampling is 'random', expected 'uniform'"),
+        ({"head": "mlp"}, "head is 'mlp', expected 'mean-linear'"),
+        ({"versions": []}, "versions is list, expected dict"),
+        ({"parity": {"reference": "x"}}, "KeyError: 'tolerance'"),
+        ({"preprocessing": {}}, "KeyError"),
+    ],
+)
+def test_contradictory_metadata_is_refused(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ModelFileError, match=rf"metadata of this model file is damaged \(.*{message}"):
+        ModelSpec.from_metadata(damaged(**changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"crop_hw": [99, 32]}, "larger than the resized frame"),
+        ({"std": [0.2, 0.0, 0.2]}, "std positive"),
+        ({"mean": [0.2, 0.2]}, "three numbers each"),
+        ({"mean": [0.2, "0.2", 0.2]}, "expected finite numbers"),
+    ],
+)
+def test_impossible_preprocessing_is_refused(changes: dict[str, object], message: str) -> None:
+    preprocessing = tiny_spec().describe()["preprocessing"] | changes
+
+    with pytest.raises(ModelFileError, match=message):
+        ModelSpec.from_metadata(damaged(preprocessing=preprocessing))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("spec", "{", "JSONDecodeError"),
+        ("spec", "[" * 100_000, "RecursionError"),
+        ("spec", "[]", "spec is list, expected dict"),
+        ("weight", "????", "weight is not base64"),
+        ("weight", "AAAA", "weight holds 3 bytes"),
+        ("bias", base64.b64encode(np.full(5, np.nan, "<f4").tobytes()).decode(), "bias holds values that are not fin"),
+    ],
+)
+def test_damaged_entries_are_refused(key: str, value: str, message: str) -> None:
+    with pytest.raises(ModelFileError, match=message):
+        ModelSpec.from_metadata(tiny_spec().to_metadata() | {f"saliency_tubes.{key}": value})
+
+
+def test_a_missing_entry_is_refused() -> None:
+    metadata = tiny_spec().to_metadata()
+    del metadata["saliency_tubes.bias"]
+
+    with pytest.raises(ModelFileError, match=r"KeyError: 'saliency_tubes\.bias'"):
+        ModelSpec.from_metadata(metadata)
+
+
+@pytest.mark.parametrize(("label", "index"), [(0, 0), (4, 4), ("3", 3), (" 3 ", 3), ("bowling", 1), ("BOWLing", 1)])
+def test_labels_are_indices_or_names(label: int | str, index: int) -> None:
+    assert tiny_spec().label_index(label) == index
+
+
+@pytest.mark.parametrize("label", [5, -1, "5", "-1", 10**30])
+def test_a_label_out_of_range_is_told_the_range(label: int | str) -> None:
+    with pytest.raises(LabelError, match=r"out of range: this model has 5 classes.*from 0 to 4"):
+        tiny_spec().label_index(label)
+
+
+def test_an_unknown_name_is_told_the_three_closest() -> None:
+    with pytest.raises(LabelError, match=r"no class is called 'bowlin'; the closest names are 'bowling'(, '\w+'){2}$"):
+        tiny_spec().label_index("bowlin")
+
+
+def test_a_name_needs_a_model_with_names() -> None:
+    with pytest.raises(LabelError, match=r"carries no class names: give a number from 0 to 4.*--labels FILE"):
+        replace(tiny_spec(), labels=None).label_index("bowling")
+
+
+def test_a_name_of_two_classes_is_ambiguous() -> None:
+    with pytest.raises(LabelError, match=r"names classes \[0, 3\]: give one of these numbers"):
+        replace(tiny_spec(), labels=("Run", "b", "c", "run", "e")).label_index("RUN")

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+from saliency_tubes.upsample import spline_matrix, upsample
+
+
+@pytest.mark.parametrize("order", range(6))
+@pytest.mark.parametrize(
+    ("n", "m"), [(8, 16), (7, 224), (4, 17), (5, 3), (2, 9), (1, 5), (6, 1), (7, 7), (3, 10), (13, 100), (16, 280)]
+)
+def test_a_spline_matrix_does_what_scipy_zoom_does(n: int, m: int, order: int) -> None:
+    ndimage = pytest.importorskip("scipy.ndimage")
+    samples = np.random.default_rng(n * m).standard_normal(n)
+
+    expected = ndimage.zoom(samples, m / n, order=order)
+
+    np.testing.assert_allclose(spline_matrix(n, m, order) @ samples, expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("shape", [(16, 224, 224), (40, 33, 61), (8, 7, 7), (5, 100, 4)])
+def test_a_volume_upsampled_by_any_factor_equals_scipy_zoom(shape: tuple[int, int, int]) -> None:
+    ndimage = pytest.importorskip("scipy.ndimage")
+    volume = np.random.default_rng(0).standard_normal((8, 7, 7)).astype(np.float32)
+
+    expected = ndimage.zoom(volume, [m / n for m, n in zip(shape, volume.shape, strict=True)], order=3)
+
+    assert expected.shape == shape
+    result = upsample(volume, shape)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, expected, atol=5e-6)
+
+
+def test_cubic_splines_reproduce_a_straight_line_away_from_the_mirrored_ends() -> None:
+    line = np.arange(40, dtype=np.float32)
+
+    result = spline_matrix(40, 79, 3) @ line
+
+    np.testing.assert_allclose(result[20:-20], np.arange(79)[20:-20] / 2, atol=1e-4)
+
+
+@pytest.mark.parametrize("order", range(6))
+def test_samples_keep_their_values_and_a_constant_stays_constant(order: int) -> None:
+    samples = np.random.default_rng(1).standard_normal(5).astype(np.float32)
+
+    np.testing.assert_allclose((spline_matrix(5, 9, order) @ samples)[::2], samples, atol=1e-5)
+    np.testing.assert_allclose(spline_matrix(5, 9, order).sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize(("n", "m", "order"), [(0, 4, 3), (4, 0, 3), (4, 4, 6), (4, 4, -1)])
+def test_impossible_sizes_and_orders_are_refused(n: int, m: int, order: int) -> None:
+    with pytest.raises(ValueError, match="expected sizes of at least 1 and an order from 0 to 5"):
+        spline_matrix(n, m, order)
