@@ -1,6 +1,7 @@
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -8,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from clips import moving_square
+from numpy.typing import NDArray
 from saliency_tubes import writers
 from saliency_tubes.errors import OutputError
 from saliency_tubes.writers import replacing_folder
@@ -146,6 +148,15 @@ def test_a_full_disk_is_an_output_error_and_leaves_nothing(tmp_path: Path) -> No
         raise OSError(28, "No space left on device")
 
     assert names(tmp_path) == []
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("write", [writers.write_mp4, writers.write_gif])
+def test_a_full_disk_is_an_os_error_from_the_encoders_too(
+    write: Callable[[Path, NDArray[np.uint8], float], Path],
+) -> None:
+    with pytest.raises(OSError, match="No space left on device"):
+        write(Path("/dev/full"), moving_square(4), 0.1)
 
 
 def test_pngs_hold_the_pixels_they_were_given(tmp_path: Path) -> None:

@@ -1,0 +1,45 @@
+# Every target works as the first command on a fresh clone with Python 3.11 or newer.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo
+
+.PHONY: help demo test check lint bench clean
+
+help:
+	@echo "make demo   export a fresh MFNet-3D and explain a generated clip with it"
+	@echo "make test   run every test"
+	@echo "make check  lint, format check, types, tests"
+	@echo "make bench  measure against the eager PyTorch reference"
+	@echo "make clean  remove what these targets made"
+
+# One virtual environment; a stamp for each set of extras that was installed into it.
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed-%: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$*]"
+	@touch $@
+
+demo: $(VENV)/installed-export
+	$(BIN)/python -m benchmarks.inputs $(DEMO)
+	$(BIN)/tubes export $(DEMO)/weights.pth --output $(DEMO)/tubes.onnx
+	$(BIN)/tubes run $(DEMO)/clip --model $(DEMO)/tubes.onnx --out $(DEMO)/visualisations
+	@echo "Open the overlay.mp4 or overlay.gif in that folder. The network is untrained: its tube shows how, not what."
+
+test: $(VENV)/installed-test
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/installed-check
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: lint
+	$(BIN)/python -m pytest
+
+bench: $(VENV)/installed-test
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache

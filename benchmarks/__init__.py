@@ -1,0 +1,1 @@
+"""What is claimed about speed and memory, measured: ``python -m benchmarks``, one module per claim."""

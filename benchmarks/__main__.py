@@ -1,0 +1,83 @@
+"""Measure every claim: ``python -m benchmarks`` from the repository root, with the package and its [test] extra.
+
+Exit codes: 0 every bar is met, 1 a bar is missed or the two pipelines disagree, 2 used wrongly.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+
+from . import cold_process, import_time, model_cpu, peak_memory, tube_stage, warm_clip
+from .harness import Clock
+from .inputs import ROOT, prepared
+from .machine import describe
+from .report import document, print_table
+
+_CLAIMS = {
+    module.NAME: module.measure for module in (tube_stage, model_cpu, warm_clip, cold_process, import_time, peak_memory)
+}
+_NAMES = ", ".join(_CLAIMS)
+_FEWEST_ROUNDS = 9
+
+
+def main() -> int:
+    """Parse, measure, report."""
+    arguments = _arguments()
+    notes = Console(stderr=True)
+    machine = describe(ROOT)
+    try:
+        with _progress(notes) as say, prepared(say) as inputs:
+            origin = inputs.origin
+            clock = Clock(arguments.rounds, say)
+            results = [_CLAIMS[name](inputs, clock) for name in arguments.only]
+    except RuntimeError as error:
+        notes.print(f"error: {error}", markup=False)
+        return 1
+    # One of the two goes to stdout alone, so that a program can read it.
+    print_table(notes if arguments.json == "-" else Console(), results, machine, origin)
+    if arguments.json is not None:
+        text = json.dumps(document(results, machine, origin), indent=2)
+        print(text) if arguments.json == "-" else Path(arguments.json).write_text(text + "\n", encoding="utf-8")
+    if arguments.rounds < _FEWEST_ROUNDS:
+        notes.print(f"fewer than {_FEWEST_ROUNDS} rounds: a look, no measurement")
+    return 0 if all(result.met for result in results) else 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Measure every claim on this machine.")
+    parser.add_argument(
+        "--rounds", type=_positive, default=_FEWEST_ROUNDS, help="measured rounds (default %(default)s)"
+    )
+    parser.add_argument("--json", metavar="FILE", help="also write everything as JSON; - for stdout")
+    parser.add_argument(
+        "--only", action="append", choices=_CLAIMS, metavar="NAME", help=f"one claim; repeat for several: {_NAMES}"
+    )
+    arguments = parser.parse_args()
+    arguments.only = arguments.only or list(_CLAIMS)
+    return arguments
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError("expected at least 1")
+    return number
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Callable[[str], None]]:
+    """One line that changes, or, where stderr is no terminal, one line for each message."""
+    if not console.is_terminal:
+        yield lambda text: console.print(text, highlight=False, markup=False)
+        return
+    with console.status("") as status:
+        yield lambda text: status.update(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,18 @@
+"""Claim: as a new process, `tubes run` is at least 3 times faster than the reference script.
+
+Wall time of whole processes, from start to exit: interpreter, imports, loading the network, the clip, the files.
+"""
+
+from .harness import Clock, Result, TimesFaster
+from .inputs import Inputs
+from .process import cold_runs
+
+NAME = "cold-process"
+
+
+def measure(inputs: Inputs, clock: Clock) -> Result:
+    """Race the two commands."""
+    runs = cold_runs(inputs, clock)
+    ours, reference = tuple(run.seconds for run in runs.ours), tuple(run.seconds for run in runs.reference)
+    facts = (("equal values in the worst picture", runs.equal_share),)
+    return Result(NAME, "tubes run against the script, cold", "s", ours, reference, TimesFaster(3), facts)

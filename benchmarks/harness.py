@@ -1,0 +1,128 @@
+"""Measuring two ways of doing the same job: interleaved rounds, medians, ratios, and the bar they have to clear."""
+
+import gc
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+Samples = tuple[float, ...]
+Unit = Literal["s", "MiB"]
+T = TypeVar("T")
+
+# Thread pools go on spinning for a moment after their work; without this pause one side would run beside the other's.
+_SETTLE_SECONDS = 0.2
+
+
+@dataclass(frozen=True)
+class TimesFaster:
+    """The bar of a ratio: the reference's median over ours is at least this."""
+
+    at_least: float
+
+    def met(self, ours: Samples, reference: Samples) -> bool:
+        """Whether these samples clear the bar."""
+        return statistics.median(reference) / statistics.median(ours) >= self.at_least
+
+    def __str__(self) -> str:
+        return f"at least {self.at_least:g} times faster"
+
+
+@dataclass(frozen=True)
+class Below:
+    """The bar of an amount: our median is below `limit`, or below the reference's median where that is None."""
+
+    limit: float | None = None
+
+    def met(self, ours: Samples, reference: Samples) -> bool:
+        """Whether these samples clear the bar."""
+        limit = statistics.median(reference) if self.limit is None else self.limit
+        return statistics.median(ours) < limit
+
+    def __str__(self) -> str:
+        return "below the reference" if self.limit is None else f"below {self.limit:g} s"
+
+
+@dataclass(frozen=True)
+class Result:
+    """One claim, measured.
+
+    Attributes:
+        name: the claim's short name, as ``--only`` takes it.
+        claim: what is compared, in a few words.
+        unit: of the samples.
+        ours: one sample a round.
+        reference: one sample a round; sample i was taken right before sample i of `ours`.
+        bar: what was promised.
+        facts: what was checked or counted beside the clock, by name.
+    """
+
+    name: str
+    claim: str
+    unit: Unit
+    ours: Samples
+    reference: Samples
+    bar: TimesFaster | Below
+    facts: tuple[tuple[str, float | str], ...] = ()
+
+    @property
+    def ratio(self) -> float:
+        """The reference's median over ours."""
+        return statistics.median(self.reference) / statistics.median(self.ours)
+
+    @property
+    def paired_ratio(self) -> float:
+        """The median of the rounds' own ratios, which a slow drift of the machine does not touch."""
+        return statistics.median(r / o for r, o in zip(self.reference, self.ours, strict=True))
+
+    @property
+    def met(self) -> bool:
+        """Whether the bar is cleared."""
+        return self.bar.met(self.ours, self.reference)
+
+
+@dataclass(frozen=True)
+class Clock:
+    """How often to measure, and whom to tell.
+
+    Attributes:
+        rounds: number of measured rounds; one more, unmeasured, goes before them.
+        say: called with a few words before each round.
+    """
+
+    rounds: int
+    say: Callable[[str], None]
+
+    def interleave(
+        self, name: str, reference: Callable[[int], T], ours: Callable[[int], T]
+    ) -> tuple[tuple[T, ...], tuple[T, ...]]:
+        """Call both in turn, A B A B, once unmeasured and then `rounds` times.
+
+        Args:
+            name: of the claim, for `say`.
+            reference: takes one sample of the reference, given the round's number.
+            ours: takes one sample of ours.
+
+        Returns:
+            The samples of the reference, and ours.
+        """
+        pairs = []
+        for turn in range(self.rounds + 1):
+            self.say(f"{name}: round {turn} of {self.rounds}" if turn else f"{name}: warming up")
+            pairs.append((self._sample(reference, turn), self._sample(ours, turn)))
+        measured = pairs[1:]
+        return tuple(pair[0] for pair in measured), tuple(pair[1] for pair in measured)
+
+    @staticmethod
+    def _sample(take: Callable[[int], T], turn: int) -> T:
+        gc.collect()
+        time.sleep(_SETTLE_SECONDS)
+        return take(turn)
+
+
+def seconds(job: Callable[[], object]) -> float:
+    """How long one call takes, by the wall clock."""
+    started = time.perf_counter()
+    job()
+    return time.perf_counter() - started

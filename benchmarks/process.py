@@ -1,0 +1,78 @@
+"""Cold processes: what is run, and the wall time and peak memory of one run."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from .agreement import compare_pictures
+from .harness import Clock
+from .inputs import Inputs, tubes_command
+
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class ProcessRun:
+    """One cold process, from before it was started until it had ended.
+
+    Attributes:
+        seconds: wall time.
+        peak_mib: largest resident set, in MiB.
+    """
+
+    seconds: float
+    peak_mib: float
+
+
+@dataclass(frozen=True)
+class ColdRuns:
+    """The interleaved cold runs of both pipelines, and how far their pictures agree."""
+
+    ours: tuple[ProcessRun, ...]
+    reference: tuple[ProcessRun, ...]
+    equal_share: float
+
+
+def run_cold(command: list[str]) -> ProcessRun:
+    """Run one command to its end in a new process.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    launched = subprocess.run(
+        [sys.executable, "-I", str(_HERE / "launch.py"), *command], capture_output=True, text=True, check=True
+    )
+    report = json.loads(launched.stdout)
+    if report["exit_code"] != 0:
+        raise RuntimeError(f"{command} ended with exit code {report['exit_code']}:\n{launched.stderr}")
+    return ProcessRun(report["seconds"], report["peak_mib"])
+
+
+@lru_cache(maxsize=1)
+def cold_runs(inputs: Inputs, clock: Clock) -> ColdRuns:
+    """Run the reference script and `tubes run` in turn; time and memory are two claims about the same runs.
+
+    Cold means a new process each time. The files it reads are in the system's cache: the first, unmeasured round has
+    put them there, for both.
+    """
+
+    def reference_out(turn: int) -> Path:
+        return inputs.folder / f"cold-reference-{turn}"
+
+    def our_out(turn: int) -> Path:
+        return inputs.folder / f"cold-ours-{turn}"
+
+    def run_reference(turn: int) -> ProcessRun:
+        script = [sys.executable, str(_HERE / "reference.py"), str(inputs.weights), str(inputs.frames)]
+        return run_cold([*script, str(inputs.label), str(reference_out(turn))])
+
+    def run_ours(turn: int) -> ProcessRun:
+        where = ["--model", str(inputs.model), "--out", str(our_out(turn)), "--device", "cpu"]
+        return run_cold(tubes_command("run", inputs.frames, "--label", str(inputs.label), *where))
+
+    reference, ours = clock.interleave("cold", run_reference, run_ours)
+    folder = our_out(clock.rounds) / inputs.frames.name / str(inputs.label)
+    return ColdRuns(ours, reference, compare_pictures(folder, reference_out(clock.rounds)))

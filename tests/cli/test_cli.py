@@ -1,0 +1,228 @@
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from clips import moving_square, write_folder, write_video
+from saliency_tubes import cli
+from tiny import FRAMES, LABELS, tiny_spec, write_tiny
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with `tubes.onnx` and `clip.mp4`, which is also the current one."""
+    write_tiny(tmp_path / "tubes.onnx")
+    write_video(tmp_path / "clip.mp4", moving_square(20), faststart=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def tubes(*arguments: str, expect: int = 0, **options: object) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own, as a user does."""
+    command = [sys.executable, "-c", "from saliency_tubes.cli import main; main()", *arguments]
+    environment = os.environ | {"COLUMNS": "80", "TERM": "dumb"}
+    result = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, **options)  # type: ignore[call-overload]
+    assert result.returncode == expect, result.stderr
+    return result
+
+
+def call(*arguments: str, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Run the command in this process; its exit code."""
+    monkeypatch.setattr(sys, "argv", ["tubes", *arguments])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    with pytest.raises(SystemExit) as stopped:
+        cli.main()
+    return int(stopped.value.code or 0)
+
+
+def test_run_explains_the_predicted_class_by_default(workplace: Path) -> None:
+    result = tubes("run", "clip.mp4", "--device", "cpu")
+
+    (folder,) = (workplace / "visualisations" / "clip").iterdir()
+    info = json.loads((folder / "info.json").read_text())
+    assert info["predicted"]["index"] == int(folder.name) == info["label"]["index"]
+    assert f"predicted  {folder.name} {LABELS[int(folder.name)]} (probability " in result.stdout
+    assert f"written to visualisations/clip/{folder.name}" in result.stdout
+    assert result.stderr == ""
+
+
+def test_run_takes_labels_by_index_and_name_and_prints_json(workplace: Path) -> None:
+    result = tubes("run", "clip.mp4", "-l", "3", "-l", "Bowling", "--top-k", "1", "--out", "figures", "--json")
+
+    document = json.loads(result.stdout)
+    assert [label["index"] for label in document["labels"]][:2] == [3, 1]
+    assert document["labels"][1]["name"] == "bowling"
+    assert {label["index"] for label in document["labels"]} == {3, 1, document["predicted"]["index"]}
+    for label in document["labels"]:
+        assert (workplace / label["out"] / "overlay.mp4").is_file()
+    assert document["device"] in ("cpu", "cuda")
+    assert len(document["top5"]) == 5
+
+
+def test_auto_says_on_stderr_what_it_chose_without_cuda(workplace: Path) -> None:
+    result = tubes("run", "clip.mp4")
+
+    device = json.loads(next((workplace / "visualisations" / "clip").iterdir()).joinpath("info.json").read_text())
+    if device["model"]["device"] == "cpu":
+        assert result.stderr.startswith("note: running on the CPU: ")
+
+
+def test_notes_go_to_stderr(workplace: Path) -> None:
+    frames = write_folder(workplace / "short", moving_square(2))
+
+    result = tubes("run", str(frames), "--device", "cpu")
+
+    assert result.stderr == f"note: the clip has 2 frames and the network takes {FRAMES}: some are repeated\n"
+
+
+def test_info_tells_what_the_file_says_of_itself(workplace: Path) -> None:
+    text = tubes("info").stdout
+    document = json.loads(tubes("info", "tubes.onnx", "--json").stdout)
+
+    assert document == json.loads(json.dumps(tiny_spec().describe()))
+    for expected in ("tiny, 5 classes", "4 frames (uniform", "32x32 centre crop of 36x36", "tiny.pth", *LABELS):
+        assert expected in text
+
+
+def test_version_and_help() -> None:
+    assert tubes("--version").stdout == "saliency-tubes 0.1.0\n"
+    overview = tubes("--help").stdout
+    for command in ("export", "run", "info"):
+        text = tubes(command, "--help").stdout
+        assert f"tubes {command} " in text.split("Example")[1]
+        assert command in overview
+        assert max(map(len, text.splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "nowhere.mp4"], "error: nowhere.mp4 does not exist: expected a video file"),
+        (["run", "tubes.onnx"], "error: tubes.onnx cannot be opened as a video"),
+        (["run", "empty"], "error: the folder empty holds no images"),
+        (["run", "clip.mp4", "-l", "5"], "error: label 5 is out of range: this model has 5 classes"),
+        (["run", "clip.mp4", "-l", "bowlign"], "error: no class is called 'bowlign'; the closest names are 'bowling'"),
+        (["run", "clip.mp4", "--top-k", "6"], "error: top_k is 6: expected a number from 0 to 5"),
+        (
+            ["run", "clip.mp4", "-m", "nowhere.onnx"],
+            "error: no model file at nowhere.onnx: make one with `tubes export",
+        ),
+        (["run", "clip.mp4", "-m", "clip.mp4"], "error: clip.mp4 is not a model that ONNX Runtime"),
+        (["run", "clip.mp4", "-m", "plain.onnx"], "error: this ONNX file carries no saliency-tubes metadata"),
+        (["run", "clip.mp4", "--out", "clip.mp4"], "error: cannot write to clip.mp4/clip/"),
+        (["info", "plain.onnx"], "error: this ONNX file carries no saliency-tubes metadata"),
+    ],
+)
+def test_bad_input_is_one_clear_message_and_exit_code_1(
+    workplace: Path, arguments: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    write_tiny(workplace / "plain.onnx", metadata={})
+    (workplace / "empty").mkdir()
+    before = sorted(workplace.rglob("*"))
+
+    code = call(*arguments, *(["--device", "cpu"] if arguments[0] == "run" else []), monkeypatch=monkeypatch)
+
+    captured = capsys.readouterr()
+    assert code == 1
+    assert captured.err.startswith(message)
+    assert len(captured.err.strip().splitlines()) == 1
+    assert captured.out == ""
+    assert sorted(workplace.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [["run"], ["run", "clip.mp4", "--device", "tpu"], ["run", "clip.mp4", "--top-k", "x"], ["fly"]]
+)
+def test_wrong_usage_is_exit_code_2(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert call(*arguments, monkeypatch=monkeypatch) == 2
+
+
+def test_debug_shows_the_traceback(workplace: Path) -> None:
+    assert "Traceback" not in tubes("run", "nowhere.mp4", expect=1).stderr
+    assert "Traceback" in tubes("run", "nowhere.mp4", "--debug", expect=1).stderr
+
+
+def test_names_cannot_steer_the_terminal(workplace: Path) -> None:
+    result = tubes("run", "evil\x1b[2J.mp4", expect=1)
+
+    assert "\x1b" not in result.stderr
+    assert "evil?[2J.mp4" in result.stderr
+
+
+def test_export_without_torch_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    for name in [name for name in sys.modules if name.split(".")[0] == "saliency_tubes_export"]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "torch", None)
+
+    assert call("export", "weights.pth", monkeypatch=monkeypatch) == 1
+
+    assert capsys.readouterr().err == (
+        "error: `tubes export` needs torch, which is not installed: pip install 'saliency-tubes[export]'\n"
+    )
+
+
+@pytest.mark.parametrize("limit", [1_000, 2_400, 5_000])
+def test_a_disk_that_fills_up_leaves_nothing(workplace: Path, limit: int) -> None:
+    """Files may not grow past a limit, so that writing really fails: the PNGs, the GIF, the arrays."""
+
+    def full_disk() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+
+    result = tubes("run", "clip.mp4", "--device", "cpu", expect=1, preexec_fn=full_disk)
+
+    assert result.stderr.startswith("error: cannot write to visualisations/clip/")
+    assert "Traceback" not in result.stderr
+    assert not (workplace / "visualisations").exists()
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_the_old_folder_and_no_litter(workplace: Path, signum: signal.Signals) -> None:
+    tubes("run", "clip.mp4", "-l", "1", "--device", "cpu")
+    target = workplace / "visualisations" / "clip" / "1"
+    before = {path: path.read_bytes() for path in target.rglob("*") if path.is_file()}
+    script = (
+        "import time; from saliency_tubes import cli, writers\n"
+        "writers.write_gif = lambda *_: (print('half way', flush=True), time.sleep(60))\n"
+        "cli.main()"
+    )
+    command = [sys.executable, "-c", script, "run", "clip.mp4", "-l", "1", "--device", "cpu"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "half way\n"
+        assert len(list(target.parent.iterdir())) == 2
+        process.send_signal(signum)
+        _, stderr = process.communicate(timeout=30)
+
+    assert process.returncode == 128 + signum
+    assert "Traceback" not in stderr
+    assert {path: path.read_bytes() for path in target.rglob("*") if path.is_file()} == before
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_killed_run_leaves_the_old_folder_whole(workplace: Path) -> None:
+    tubes("run", "clip.mp4", "-l", "1", "--device", "cpu")
+    target = workplace / "visualisations" / "clip" / "1"
+    command = [sys.executable, "-c", "from saliency_tubes.cli import main; main()", "run", "clip.mp4", "-l", "1"]
+    for delay in np.linspace(0.3, 0.8, 6):
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+            time.sleep(delay)
+            process.kill()
+        info = json.loads((target / "info.json").read_text())
+        assert sorted(p.relative_to(target).as_posix() for p in target.rglob("*") if p.is_file()) == info["files"]
+
+
+@pytest.mark.skipif(shutil.which("tubes") is None, reason="the package is not installed as a command here")
+def test_the_installed_command_runs() -> None:
+    result = subprocess.run(["tubes", "--version"], capture_output=True, text=True, check=True)
+
+    assert result.stdout == "saliency-tubes 0.1.0\n"
