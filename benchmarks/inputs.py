@@ -57,7 +57,7 @@ def prepared(say: Callable[[str], None]) -> Iterator[Inputs]:
             weights, frames = folder / "weights.pth", folder / "clip"
             origin = f"synthetic clip and checkpoint, seed {_SEED}"
             _write_clip(frames)
-            _write_checkpoint(weights, frames)
+            _write_checkpoint(weights)
         say("exporting the checkpoint")
         model = folder / "tubes.onnx"
         _export(weights, model)
@@ -93,17 +93,8 @@ def _write_clip(folder: Path) -> None:
         cv2.imwrite(str(folder / f"img_{index + 1:05d}.jpg"), noisy)
 
 
-def _write_checkpoint(weights: Path, frames: Path) -> None:
-    """A seeded, untrained MFNet-3D in the upstream format.
-
-    Its batch-norm statistics are those of the clip: with the initial ones the features of so deep a network die away,
-    and arithmetic on values that small is slow in itself.
-    """
-    torch.manual_seed(_SEED)
-    network = reference.new_network(_CLASSES)
-    for module in network.modules():
-        if isinstance(module, nn.BatchNorm3d):
-            module.momentum = None  # a plain average, here over this one clip
-    reference.infer(network.train(), reference.load_clip(frames).tensor)
+def _write_checkpoint(weights: Path) -> None:
+    """A seeded, untrained MFNet-3D in the upstream format."""
+    network: nn.Module = reference.network_module().fresh(_CLASSES, _SEED)
     state = {f"module.{name}": value for name, value in network.state_dict().items()}
     torch.save({"epoch": 0, "state_dict": state, "optimizer": {}}, weights)

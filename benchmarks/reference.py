@@ -13,6 +13,7 @@ import importlib.util
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import cv2
 import numpy as np
@@ -46,16 +47,19 @@ def load_network(weights: Path) -> nn.Module:
     """The network in evaluation mode, with the weights of an upstream checkpoint."""
     state = torch.load(weights, map_location="cpu", weights_only=True)["state_dict"]
     state = {name.removeprefix("module."): value for name, value in state.items()}
-    network = new_network(len(state["classifier.weight"]))
+    network: nn.Module = network_module().MFNet3D(len(state["classifier.weight"]))
     network.load_state_dict(state)
+    for module in network.modules():
+        if isinstance(module, nn.ReLU):
+            module.inplace = True  # as published; it saves time and memory
     return network.eval()
 
 
-def new_network(classes: int) -> nn.Module:
-    """A new MFNet-3D.
+def network_module() -> ModuleType:
+    """The module with the network.
 
-    Its module is loaded from its file: importing the package around it would load the ONNX libraries as well, which
-    the reference does without.
+    It is loaded from its file: importing the package around it would load the ONNX libraries as well, which the
+    reference does without.
     """
     package = importlib.util.find_spec("saliency_tubes_export")
     if package is None or not package.submodule_search_locations:
@@ -66,8 +70,7 @@ def new_network(classes: int) -> nn.Module:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    network: nn.Module = module.MFNet3D(classes)
-    return network
+    return module
 
 
 def load_clip(folder: Path) -> Clip:
@@ -90,7 +93,8 @@ def load_clip(folder: Path) -> Clip:
 def infer(network: nn.Module, tensor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits (1, K) and features (1, C, t, h, w), eagerly."""
     with torch.no_grad():
-        logits, features = network(tensor)
+        features = network.features(tensor)
+        logits = network.classifier(features.mean(dim=(2, 3, 4)))
     return logits, features
 
 

@@ -16,6 +16,7 @@ import typer
 
 from ._version import __version__
 from .errors import ExportError, SaliencyTubesError
+from .preprocess import Norm
 from .session import Device
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def export(
     ] = None,
     frames: Annotated[int, typer.Option(min=1, help="Frames the network takes.")] = 16,
     size: Annotated[int, typer.Option(min=32, help="Height and width of the crop it takes, in pixels.")] = 224,
-    norm: Annotated[str, typer.Option(help="Normalisation the weights were trained with.")] = "saliency-tubes",
+    norm: Annotated[Norm, typer.Option(help="Normalisation the weights were trained with.")] = Norm.SALIENCY_TUBES,
     opset: Annotated[int, typer.Option(help="ONNX operator set of the file.")] = 18,
     head: Annotated[str | None, typer.Option(help="Which classifier of a multi-task checkpoint.")] = None,
     debug: DebugOption = False,

@@ -1,0 +1,138 @@
+"""`export_checkpoint`: checkpoint -> graph -> tail -> prefix -> parity -> file, in that order, nothing else."""
+
+import contextlib
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import onnx
+import torch
+from onnx import helper
+from saliency_tubes import __version__
+from saliency_tubes.errors import ExportError, OutputError, ParityError
+from saliency_tubes.preprocess import Norm, preset
+from saliency_tubes.spec import ModelSpec
+
+from .checkpoint import Checkpoint, load_checkpoint
+from .graph import add_prefix, plain_classifier
+from .labels import read_labels
+from .parity import ParityReport, measure
+from .tail import Tail, expose, find_tail
+
+DEFAULT_OPSET = 18
+OPSETS = range(18, 24)
+SMALLEST_SIZE = 32  # MFNet-3D halves height and width five times
+
+
+def export_checkpoint(
+    weights: Path,
+    output: Path,
+    *,
+    labels: Path | None = None,
+    frames: int = 16,
+    size: int = 224,
+    norm: Norm = Norm.SALIENCY_TUBES,
+    opset: int = DEFAULT_OPSET,
+    head: str | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> ParityReport:
+    """Write a self-sufficient model file, if it computes what the checkpoint's network computes.
+
+    Args:
+        weights: an MFNet-3D checkpoint; see `load_checkpoint`.
+        output: the ONNX file to write. What stood there is replaced only once the new file has passed.
+        labels: class names; see `read_labels`.
+        frames: T, how many frames the network takes.
+        size: height and width of the crop that it takes, in pixels.
+        norm: how the weights' training normalised frames.
+        opset: ONNX operator set, 18 to 23.
+        head: which classifier of a multi-task checkpoint.
+        progress: called with a few words before each stage.
+
+    Returns:
+        What was measured.
+
+    Raises:
+        CheckpointError: the weights or the labels cannot be used.
+        ExportError: an argument is out of range, or the export failed; `ParityError` where the numbers differ.
+        OutputError: the file cannot be written.
+    """
+    say = progress or (lambda _: None)
+    _check_arguments(output, frames, size, opset)
+    say(f"reading {weights.name}")
+    checkpoint = load_checkpoint(weights, head)
+    names = None if labels is None else read_labels(labels, checkpoint.network.classifier.out_features)
+    say("exporting the network with PyTorch")
+    model = plain_classifier(checkpoint.network, frames, size, opset)
+    tail = find_tail(model)
+    expose(model, tail)
+    spec = _spec(checkpoint, tail, names, frames, size, norm)
+    add_prefix(model, frames, spec.preprocessing)
+    with _staged(output) as staging:
+        _write(staging, model, spec)
+        say("measuring parity: PyTorch against ONNX Runtime")
+        report = measure(checkpoint.network, staging, spec)
+        if not report.passed:
+            raise ParityError(
+                f"the exported file differs from the network by more than the tolerance, so it was not kept:\n"
+                f"{report.table()}"
+            )
+        _write(staging, model, replace(spec, parity=report.parity))
+    return report
+
+
+def _check_arguments(output: Path, frames: int, size: int, opset: int) -> None:
+    if frames < 1:
+        raise ExportError(f"frames is {frames}: expected at least 1")
+    if size < SMALLEST_SIZE:
+        raise ExportError(f"size is {size}: MFNet-3D needs crops of at least {SMALLEST_SIZE} pixels")
+    if opset not in OPSETS:
+        raise ExportError(f"opset is {opset}: expected {OPSETS[0]} to {OPSETS[-1]}")
+    if output.is_dir():
+        raise OutputError(f"{output} is a folder: name a file in it, such as {output / 'tubes.onnx'}")
+    if not output.parent.is_dir():
+        raise OutputError(f"the folder {output.parent} does not exist: make it, or choose another --output")
+
+
+def _spec(
+    checkpoint: Checkpoint, tail: Tail, labels: tuple[str, ...] | None, frames: int, size: int, norm: Norm
+) -> ModelSpec:
+    return ModelSpec(
+        architecture="mfnet-3d",
+        frames=frames,
+        sampling="uniform",
+        preprocessing=preset(norm, size),
+        features_shape=tail.features_shape,
+        head="mean-linear",
+        weight=tail.weight,
+        bias=tail.bias,
+        labels=labels,
+        checkpoint_name=checkpoint.name,
+        checkpoint_sha256=checkpoint.sha256,
+        versions=(("saliency-tubes", __version__), ("torch", torch.__version__), ("onnx", onnx.__version__)),
+        parity=None,
+    )
+
+
+def _write(path: Path, model: onnx.ModelProto, spec: ModelSpec) -> None:
+    model.producer_name, model.producer_version = "saliency-tubes", __version__
+    helper.set_model_props(model, spec.to_metadata())
+    onnx.checker.check_model(model, full_check=True)
+    path.write_bytes(model.SerializeToString())
+
+
+@contextlib.contextmanager
+def _staged(output: Path) -> Iterator[Path]:
+    """A temporary sibling of `output`, moved over it at the end; removed if anything goes wrong before."""
+    staging = output.with_name(f".{output.name}.{uuid.uuid4().hex[:12]}.partial")
+    try:
+        yield staging
+        staging.replace(output)
+    except OSError as error:
+        raise OutputError(
+            f"cannot write {output}: {error.strerror or error}. Check the folder's permissions and the free space, or "
+            "choose another --output"
+        ) from error
+    finally:
+        staging.unlink(missing_ok=True)

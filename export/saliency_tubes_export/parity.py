@@ -1,0 +1,123 @@
+"""Does the exported file compute what the network computes? Names, then shapes, then numbers, then completeness."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from saliency_tubes.activation import class_activation_map, completeness_error
+from saliency_tubes.errors import ParityError
+from saliency_tubes.session import Session, open_session
+from saliency_tubes.spec import ModelSpec, Parity
+
+from .mfnet3d import MFNet3D
+
+TOLERANCE = 1e-4  # relative, for float32
+_SEED = 0
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """What was compared, and how it came out.
+
+    Attributes:
+        inputs: the file's graph inputs, name and shape.
+        outputs: its outputs, name and shape.
+        parity: the measured differences.
+    """
+
+    inputs: tuple[tuple[str, str], ...]
+    outputs: tuple[tuple[str, str], ...]
+    parity: Parity
+
+    @property
+    def passed(self) -> bool:
+        """Whether every relative difference is within the tolerance (NaN is not)."""
+        parity = self.parity
+        return all(value <= parity.tolerance for value in (parity.logits_rel, parity.features_rel, parity.completeness))
+
+    def table(self) -> str:
+        """The report as lines of text."""
+        p = self.parity
+        rows = [f"{'input' if i == 0 else '':<13} {name} {shape}" for i, (name, shape) in enumerate(self.inputs)]
+        rows += [f"{'outputs' if i == 0 else '':<13} {name} {shape}" for i, (name, shape) in enumerate(self.outputs)]
+        rows += [f"compared with {p.reference}", f"{'':<13} {'largest difference':>18} {'relative':>9}"]
+        rows += [
+            f"{'logits':<13} {p.logits_abs:>18.2e} {p.logits_rel:>9.1e}",
+            f"{'features':<13} {p.features_abs:>18.2e} {p.features_rel:>9.1e}",
+            f"{'completeness':<13} {'':>18} {p.completeness:>9.1e}",
+            f"{'tolerance':<13} {'':>18} {p.tolerance:>9.1e}  {'passed' if self.passed else 'FAILED'}",
+        ]
+        return "\n".join(rows)
+
+
+def measure(network: MFNet3D, path: Path, spec: ModelSpec) -> ParityReport:
+    """Run the network in PyTorch and the written file in ONNX Runtime on the same clip, and compare.
+
+    The PyTorch side normalises the clip itself, in float64, so that the graph's own prefix is compared too. A second
+    clip in the same batch checks that the batch axis is free.
+
+    Raises:
+        ParityError: the names or shapes of the graph are not what the metadata promises.
+    """
+    session = open_session(path, "cpu")
+    _check_interface(session, spec)
+    frames = np.stack([synthetic_clip(spec.input_shape, _SEED), synthetic_clip(spec.input_shape, _SEED + 1)])
+    mean, std = (np.array(values) for values in (spec.preprocessing.mean, spec.preprocessing.std))
+    normalised = ((frames / 255 - mean) / std).astype(np.float32).transpose(0, 4, 1, 2, 3)
+    with torch.inference_mode():
+        features = network.features(torch.from_numpy(np.ascontiguousarray(normalised)))
+        logits = network.classifier(features.mean(dim=(2, 3, 4))).numpy()
+    ours = session.run(frames)
+    logits_abs, logits_rel = _difference(ours.logits, logits)
+    features_abs, features_rel = _difference(ours.features, features.numpy())
+    maps = class_activation_map(ours.features[0], spec.weight)
+    completeness = completeness_error(maps, spec.bias, ours.logits[0]).max() / np.abs(ours.logits[0]).max()
+    parity = Parity(
+        reference=f"PyTorch {torch.__version__} eager",
+        tolerance=TOLERANCE,
+        logits_abs=logits_abs,
+        logits_rel=logits_rel,
+        features_abs=features_abs,
+        features_rel=features_rel,
+        completeness=float(completeness),
+    )
+    return ParityReport(_listing(session.inputs), _listing(session.outputs), parity)
+
+
+def synthetic_clip(shape: tuple[int, int, int, int], seed: int) -> NDArray[np.uint8]:
+    """A seeded (T, H, W, 3) uint8 RGB clip: smooth waves that drift at different speeds, and a little noise."""
+    T, H, W, _ = shape
+    rng = np.random.default_rng(seed)
+    t, y, x = np.meshgrid(np.arange(T), np.arange(H), np.arange(W), indexing="ij", sparse=True)
+    clip = np.empty(shape)
+    for channel in range(3):
+        waves = np.zeros((T, H, W))
+        for _ in range(4):
+            fy, fx, ft, phase = rng.uniform([-0.2, -0.2, -0.5, 0], [0.2, 0.2, 0.5, 2 * np.pi])
+            waves += np.sin(fy * y + fx * x + ft * t + phase)
+        clip[..., channel] = 127 + 28 * waves
+    clip += rng.normal(0, 8, shape)
+    return clip.clip(0, 255).astype(np.uint8)
+
+
+def _check_interface(session: Session, spec: ModelSpec) -> None:
+    promised = {"frames": spec.input_shape, "logits": (spec.num_classes,), "features": spec.features_shape}
+    found = session.inputs | session.outputs
+    if list(found) != list(promised):
+        raise ParityError(f"the exported graph has inputs and outputs {list(found)}, expected {list(promised)}")
+    for name, shape in promised.items():
+        if found[name][1:] != shape or isinstance(found[name][0], int):
+            raise ParityError(f"{name} of the exported graph has shape {found[name]}, expected ('N', {shape})")
+
+
+def _difference(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> tuple[float, float]:
+    """Largest absolute difference, and the same relative to the largest magnitude of `theirs`."""
+    largest = float(np.abs(ours - theirs).max())
+    scale = float(np.abs(theirs).max())
+    return largest, largest / scale if scale else largest
+
+
+def _listing(shapes: dict[str, tuple[int | str | None, ...]]) -> tuple[tuple[str, str], ...]:
+    return tuple((name, "(" + ", ".join(str(side) for side in shape) + ")") for name, shape in shapes.items())
