@@ -69,7 +69,7 @@ def add_prefix(model: onnx.ModelProto, frames: int, preprocessing: Preprocessing
         graph.node.insert(0, node)
     for name, values in constants.items():
         graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), name))
-    shape = ["N", frames, *preprocessing.crop_hw, 3]
+    shape: list[str | int | None] = ["N", frames, *preprocessing.crop_hw, 3]
     graph.input[0].CopyFrom(helper.make_tensor_value_info("frames", TensorProto.UINT8, shape))
 
 

@@ -34,7 +34,7 @@ class PreActivation(nn.Sequential):
         stride: _Triple = (1, 1, 1),
         groups: int = 1,
     ) -> None:
-        padding = tuple(side // 2 for side in kernel)
+        padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
         conv = nn.Conv3d(channels_in, channels_out, kernel, stride, padding, groups=groups, bias=False)
         super().__init__(OrderedDict(bn=nn.BatchNorm3d(channels_in), relu=nn.ReLU(), conv=conv))
 
@@ -51,9 +51,10 @@ class MultiFiberUnit(nn.Module):
         self.conv_i1 = PreActivation(channels_in, channels // 4)
         self.conv_i2 = PreActivation(channels // 4, channels_in)
         self.conv_m1 = PreActivation(channels_in, channels, (3, 3, 3), stride, GROUPS)
-        self.conv_m2 = (
-            PreActivation(channels, channels) if first else PreActivation(channels, channels, (1, 3, 3), groups=GROUPS)
-        )
+        if first:
+            self.conv_m2 = PreActivation(channels, channels)
+        else:
+            self.conv_m2 = PreActivation(channels, channels, (1, 3, 3), groups=GROUPS)
         self.conv_w1 = PreActivation(channels_in, channels, stride=stride) if first else None
 
     def forward(self, x: Tensor) -> Tensor:

@@ -94,8 +94,10 @@ class _Walk:
                 )
             if node.op_type in _LINEAR:
                 name, w, b = self._linear(node)
-                if w is not None and weight is not None:
-                    raise self._error(f"two linear layers follow each other ({node.op_type} {node.output[0]})")
+                if weight is not None:
+                    raise self._error(
+                        f"{node.op_type} {node.output[0]} stands before the linear layer"
+                    )
                 weight = weight if w is None else w
                 bias = b if bias is None else bias if b is None else bias + b
             elif node.op_type in _PASS_THROUGH:
@@ -131,15 +133,15 @@ class _Walk:
             return None
         attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
         if node.op_type == "GlobalAveragePool":
-            return node.input[0]
+            return str(node.input[0])
         if node.op_type == "ReduceMean":
             axes = attributes.get("axes")
             if axes is None and len(node.input) > 1:
                 axes = self._needed(node.input[1]).astype(int).tolist()
-            return node.input[0] if sorted(int(axis) % 5 for axis in axes or ()) == [2, 3, 4] else None
+            return str(node.input[0]) if sorted(int(axis) % 5 for axis in axes or ()) == [2, 3, 4] else None
         if node.op_type == "AveragePool":
             whole = list(attributes["kernel_shape"]) == list(shape[2:]) and not any(attributes.get("pads", [0]))
-            return node.input[0] if whole else None
+            return str(node.input[0]) if whole else None
         return None
 
     def _checked(self, logits: str, features: str, weight: _Array, bias: _Array) -> Tail:
