@@ -1,6 +1,10 @@
-"""What is measured on: a checkpoint, a folder of frames, and the model file that `tubes export` makes of them."""
+"""What is measured on: a checkpoint, a folder of frames, and the model file that `tubes export` makes of them.
+
+``python -m benchmarks.inputs FOLDER`` writes the synthetic ones, ``weights.pth`` and ``clip/``, to try things on.
+"""
 
 import subprocess
+import sys
 import sysconfig
 import tempfile
 from collections.abc import Callable, Iterator
@@ -56,14 +60,20 @@ def prepared(say: Callable[[str], None]) -> Iterator[Inputs]:
             say("making a clip and a checkpoint")
             weights, frames = folder / "weights.pth", folder / "clip"
             origin = f"synthetic clip and checkpoint, seed {_SEED}"
-            _write_clip(frames)
-            _write_checkpoint(weights)
+            write_synthetic(folder)
         say("exporting the checkpoint")
         model = folder / "tubes.onnx"
         _export(weights, model)
         out = folder / "out"
         out.mkdir()
         yield Inputs(origin, weights, frames, model, _LABEL, out)
+
+
+def write_synthetic(folder: Path) -> None:
+    """Write a seeded, untrained checkpoint to ``weights.pth`` and a seeded clip to ``clip/``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write_clip(folder / "clip")
+    _write_checkpoint(folder / "weights.pth")
 
 
 def tubes_command(*arguments: str | Path) -> list[str]:
@@ -80,7 +90,7 @@ def _export(weights: Path, model: Path) -> None:
 
 def _write_clip(folder: Path) -> None:
     """A seeded clip: a disc that crosses a fixed, smooth background, under a little noise."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     random = np.random.default_rng(_SEED)
     height, width = _SYNTHETIC_HW
     coarse = random.integers(40, 200, (8, 10, 3)).astype(np.uint8)
@@ -98,3 +108,7 @@ def _write_checkpoint(weights: Path) -> None:
     network: nn.Module = reference.network_module().fresh(_CLASSES, _SEED)
     state = {f"module.{name}": value for name, value in network.state_dict().items()}
     torch.save({"epoch": 0, "state_dict": state, "optimizer": {}}, weights)
+
+
+if __name__ == "__main__":
+    write_synthetic(Path(sys.argv[1]))

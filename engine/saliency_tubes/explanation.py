@@ -4,7 +4,7 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -162,11 +162,16 @@ class Explanation:
         heatmaps = render.heatmap(tube.values, self.frames)
         focusmaps = render.focusmap(tube.values, self.frames)
         rendered = time.perf_counter()
-        files = writers.write_pngs(folder / "heatmap", heatmaps)
-        files += writers.write_pngs(folder / "focusmap", focusmaps)
-        files.append(writers.write_gif(folder / "overlay.gif", heatmaps, self.seconds_per_frame))
-        files.append(writers.write_mp4(folder / "overlay.mp4", heatmaps, self.seconds_per_frame))
-        files.append(self._write_npz(folder / "tube.npz", tube))
+        pace = self.seconds_per_frame
+        files = writers.write_all(
+            [
+                partial(writers.write_gif, folder / "overlay.gif", heatmaps, pace),  # the slowest first
+                partial(writers.write_mp4, folder / "overlay.mp4", heatmaps, pace),
+                *writers.png_jobs(folder / "focusmap", focusmaps),
+                *writers.png_jobs(folder / "heatmap", heatmaps),
+                partial(self._write_npz, folder / "tube.npz", tube),
+            ]
+        )
         info = self.describe(tube)
         info["timings_s"] |= {"render": rendered - started, "write": time.perf_counter() - rendered}
         files.append(folder / writers.INFO_FILE)

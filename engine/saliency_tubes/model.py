@@ -3,10 +3,13 @@
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
 from .activation import class_activation_map, completeness_error
 from .errors import LabelError, ModelFileError, SourceError
@@ -75,8 +78,9 @@ class TubeModel:
         logits, features = activations.logits[0], activations.features[0]
         ranked = np.argsort(-logits, kind="stable")[: top_k or (0 if wanted else 1)]
         labels = list(dict.fromkeys([*wanted, *ranked.tolist()]))
-        maps = class_activation_map(features, self.spec.weight[labels])
-        tubes = tuple(build_tube(k, raw, frames.shape[:3]) for k, raw in zip(labels, maps, strict=True))
+        with _one_blas_thread():
+            maps = class_activation_map(features, self.spec.weight[labels])
+            tubes = tuple(build_tube(k, raw, frames.shape[:3]) for k, raw in zip(labels, maps, strict=True))
         built = time.perf_counter()
         errors = completeness_error(maps, self.spec.bias[labels], logits[labels])
         return Explanation(
@@ -159,6 +163,21 @@ def _read_crops(clip: Clip, spec: ModelSpec) -> tuple[NDArray[np.int64], NDArray
         f"{clip.name} decodes to another number of frames each time it is read: is something still writing it? "
         "Wait until the file is complete"
     )
+
+
+def _one_blas_thread() -> AbstractContextManager[object]:
+    """Keep NumPy's BLAS to one thread.
+
+    On products of a millisecond its other threads gain nothing, and then go on spinning on the cores that the network
+    and the encoders need.
+    """
+    limit: AbstractContextManager[object] = _blas().limit(limits=1, user_api="blas")
+    return limit
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def _notes(clip: Clip, spec: ModelSpec, tubes: Iterable[Tube]) -> Iterator[str]:

@@ -2,12 +2,13 @@
 
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import shutil
 import sys
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path, PurePath
@@ -57,25 +58,35 @@ def replacing_folder(target: Path) -> Iterator[Path]:
         raise
 
 
-def write_pngs(folder: Path, images: NDArray[np.uint8]) -> list[Path]:
-    """Write ``000.png``, ``001.png``, ... into a new `folder`.
+def write_all(jobs: Iterable[Callable[[], Path]]) -> list[Path]:
+    """Write several files at once, on all cores: the encoders release the interpreter's lock.
+
+    Returns:
+        What the jobs return, in their order. The first error is raised, once all jobs have ended.
+    """
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        return list(pool.map(lambda job: job(), jobs))
+
+
+def png_jobs(folder: Path, images: NDArray[np.uint8]) -> Iterator[Callable[[], Path]]:
+    """Jobs for `write_all` that write ``000.png``, ``001.png``, ... into a new `folder`.
 
     Args:
         folder: made here; its parent must exist.
         images: (T, H, W, 3) uint8 RGB or (T, H, W, 4) uint8 RGBA.
     """
     folder.mkdir()
-    to_bgr = cv2.COLOR_RGB2BGR if images.shape[3] == 3 else cv2.COLOR_RGBA2BGRA
+    for index, image in enumerate(images):
+        yield functools.partial(write_png, folder / f"{index:03d}.png", image)
 
-    def write(index: int) -> Path:
-        path = folder / f"{index:03d}.png"
-        # Encoded in memory and written by Python: OpenCV does not say why, or even that, a write failed.
-        _, data = cv2.imencode(".png", cv2.cvtColor(images[index], to_bgr))
-        path.write_bytes(data.tobytes())
-        return path
 
-    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        return list(pool.map(write, range(len(images))))
+def write_png(path: Path, image: NDArray[np.uint8]) -> Path:
+    """Write an (H, W, 3) uint8 RGB or (H, W, 4) uint8 RGBA image."""
+    to_bgr = cv2.COLOR_RGB2BGR if image.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
+    # Encoded in memory and written by Python: OpenCV does not say why, or even that, a write failed.
+    _, data = cv2.imencode(".png", cv2.cvtColor(image, to_bgr))
+    path.write_bytes(data.tobytes())
+    return path
 
 
 def write_gif(path: Path, images: NDArray[np.uint8], seconds_per_frame: float) -> Path:

@@ -58,12 +58,16 @@ def add_prefix(model: onnx.ModelProto, frames: int, preprocessing: Preprocessing
     graph = model.graph
     (old,) = graph.input
     mean, std = np.array(preprocessing.mean), np.array(preprocessing.std)
-    constants = {"preprocessing_scale": 1 / (255 * std), "preprocessing_shift": -mean / std}
-    nodes = [
-        helper.make_node("Cast", ["frames"], ["frames_float"], to=TensorProto.FLOAT),
+    by_channel = (3, 1, 1, 1)
+    constants = {
+        "preprocessing_scale": (1 / (255 * std)).reshape(by_channel),
+        "preprocessing_shift": (-mean / std).reshape(by_channel),
+    }
+    nodes = [  # transposed first, while a value is one byte
+        helper.make_node("Transpose", ["frames"], ["frames_ncthw"], perm=[0, 4, 1, 2, 3]),
+        helper.make_node("Cast", ["frames_ncthw"], ["frames_float"], to=TensorProto.FLOAT),
         helper.make_node("Mul", ["frames_float", "preprocessing_scale"], ["frames_scaled"]),
-        helper.make_node("Add", ["frames_scaled", "preprocessing_shift"], ["frames_normalised"]),
-        helper.make_node("Transpose", ["frames_normalised"], [old.name], perm=[0, 4, 1, 2, 3]),
+        helper.make_node("Add", ["frames_scaled", "preprocessing_shift"], [old.name]),
     ]
     for node in reversed(nodes):
         graph.node.insert(0, node)

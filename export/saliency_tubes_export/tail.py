@@ -95,9 +95,7 @@ class _Walk:
             if node.op_type in _LINEAR:
                 name, w, b = self._linear(node)
                 if weight is not None:
-                    raise self._error(
-                        f"{node.op_type} {node.output[0]} stands before the linear layer"
-                    )
+                    raise self._error(f"{node.op_type} {node.output[0]} stands before the linear layer")
                 weight = weight if w is None else w
                 bias = b if bias is None else bias if b is None else bias + b
             elif node.op_type in _PASS_THROUGH:

@@ -192,7 +192,7 @@ def test_an_interrupted_run_leaves_the_old_folder_and_no_litter(workplace: Path,
     before = {path: path.read_bytes() for path in target.rglob("*") if path.is_file()}
     script = (
         "import time; from saliency_tubes import cli, writers\n"
-        "writers.write_gif = lambda *_: (print('half way', flush=True), time.sleep(60))\n"
+        "writers.write_json = lambda *_: (print('half way', flush=True), time.sleep(60))\n"
         "cli.main()"
     )
     command = [sys.executable, "-c", script, "run", "clip.mp4", "-l", "1", "--device", "cpu"]

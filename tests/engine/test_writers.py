@@ -163,10 +163,9 @@ def test_pngs_hold_the_pixels_they_were_given(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     rgb, rgba = (rng.integers(0, 256, (3, 9, 7, channels), dtype=np.uint8) for channels in (3, 4))
 
-    paths = writers.write_pngs(tmp_path / "rgb", rgb)
-    writers.write_pngs(tmp_path / "rgba", rgba)
+    paths = writers.write_all([*writers.png_jobs(tmp_path / "rgb", rgb), *writers.png_jobs(tmp_path / "rgba", rgba)])
 
-    assert [path.name for path in paths] == ["000.png", "001.png", "002.png"]
+    assert [path.name for path in paths] == ["000.png", "001.png", "002.png"] * 2
     for index in range(3):
         bgr = cv2.imread(str(paths[index]))
         bgra = cv2.imread(str(tmp_path / "rgba" / f"{index:03d}.png"), cv2.IMREAD_UNCHANGED)
