@@ -12,7 +12,6 @@ from pathlib import Path
 
 import av
 import cv2
-import imagesize
 import numpy as np
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -251,6 +250,8 @@ def _notes(decoded: int, damaged: int, announced: int, seconds: float, duration:
 
 def _size_wh(file: Path) -> tuple[int, int]:
     """Width and height from the header; formats without a header that is known are decoded."""
+    import imagesize  # late: only folders need it, and it takes an XML parser along
+
     try:
         width, height = imagesize.get(file)
     except (OSError, ValueError, TypeError):
