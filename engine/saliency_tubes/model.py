@@ -3,6 +3,7 @@
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
@@ -34,14 +35,13 @@ class TubeModel:
         note: why ``device="auto"`` did not take CUDA, or None.
     """
 
-    def __init__(self, path: Path, session: Session, spec: ModelSpec) -> None:
+    def __init__(self, path: Path, sha256: str, session: Session, spec: ModelSpec) -> None:
         self.path = path
         self.spec = spec
         self.device = session.device
         self.note = session.note
         self._session = session
-        with path.open("rb") as file:
-            self._sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        self._sha256 = sha256
 
     def explain(
         self,
@@ -126,10 +126,17 @@ def load_model(path: str | Path = "tubes.onnx", device: Device | str = Device.AU
         DeviceError: a device asked for by name did not load.
     """
     path = Path(path)
-    session = open_session(path, device)
+    with ThreadPoolExecutor(1) as pool:  # hashed on another core while the session is made
+        sha256 = pool.submit(_sha256, path)
+        session = open_session(path, device)
     spec = ModelSpec.from_metadata(session.metadata)
     _check_graph(path, session, spec)
-    return TubeModel(path, session, spec)
+    return TubeModel(path, sha256.result(), session, spec)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _check_graph(path: Path, session: Session, spec: ModelSpec) -> None:
