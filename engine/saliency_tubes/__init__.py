@@ -10,6 +10,13 @@
 Stergiou et al., "Saliency Tubes: Visual Explanations for Spatio-Temporal Convolutions", ICIP 2019.
 """
 
+try:
+    import cv2 as _cv2  # noqa: F401
+except ImportError as _error:  # bare servers lack what OpenCV's windows need, such as libGL.so.1
+    raise ImportError(
+        f"OpenCV does not load here ({_error}): pip uninstall opencv-python, then pip install opencv-python-headless"
+    ) from _error
+
 from ._version import __version__
 from .errors import SaliencyTubesError
 from .explanation import Explanation

@@ -38,10 +38,13 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that clean-up code runs
     try:
         app()
-    except SaliencyTubesError as error:
+    except (SaliencyTubesError, OSError) as error:
         if "--debug" in sys.argv:
             raise
-        _say(f"error: {error}", error=True)
+        # An OSError that got here is the system's answer to a path, such as one in a folder that may not be entered.
+        path = getattr(error, "filename", None)
+        reason = error if path is None else f"{path}: {getattr(error, 'strerror', error)}"
+        _say(f"error: {reason}", error=True)
         sys.exit(1)
 
 

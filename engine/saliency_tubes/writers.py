@@ -42,10 +42,10 @@ def replacing_folder(target: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder cannot be written, the disk is full, or `target` holds other people's files.
     """
-    _refuse_foreign(target)
     staging = target.parent / f".{target.name}.{uuid.uuid4().hex[:12]}.partial"
     made: list[Path] = []
     try:
+        _refuse_foreign(target)
         made = [parent for parent in staging.parents if not parent.exists()]
         staging.mkdir(parents=True)
         yield staging
@@ -165,7 +165,9 @@ def write_npz(path: Path, **arrays: Any) -> Path:
 
 def write_json(path: Path, document: Mapping[str, Any]) -> Path:
     """Write a document as UTF-8 JSON; NaN and infinity are refused."""
-    path.write_text(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # A file name need not be UTF-8; what is not becomes a JSON escape.
+    path.write_bytes(text.encode("utf-8", errors="backslashreplace"))
     return path
 
 

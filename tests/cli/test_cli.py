@@ -156,6 +156,28 @@ def test_names_cannot_steer_the_terminal(workplace: Path) -> None:
     assert "evil?[2J.mp4" in result.stderr
 
 
+def test_what_the_system_refuses_is_a_message_too(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    def refuse(self: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+
+    assert call("run", "clip.mp4", "--device", "cpu", monkeypatch=monkeypatch) == 1
+    assert capsys.readouterr().err == "error: clip.mp4: Permission denied\n"
+
+
+def test_a_file_name_that_is_not_utf8_is_explained_all_the_same(workplace: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    write_folder(workplace / "plain", moving_square(8)).rename(workplace / name)
+
+    tubes("run", name, "-l", "1", "--device", "cpu")
+
+    info = json.loads((workplace / "visualisations" / name / "1" / "info.json").read_text())
+    assert info["clip"]["name"] == name
+
+
 def test_export_without_torch_says_what_to_install(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from pathlib import Path
 
 import saliency_tubes
 
@@ -33,9 +34,17 @@ def test_the_runtime_needs_no_torch_onnx_or_scipy() -> None:
 
 
 def test_only_the_session_imports_onnxruntime() -> None:
-    from pathlib import Path
-
     package = Path(saliency_tubes.__file__).parent
     importers = [f.name for f in package.glob("*.py") if "import onnxruntime" in f.read_text(encoding="utf-8")]
 
     assert importers == ["session.py"]
+
+
+def test_an_opencv_without_its_system_libraries_names_the_mend(tmp_path: Path) -> None:
+    (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
+    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import saliency_tubes"
+
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+
+    assert "OpenCV does not load here (libGL.so.1: cannot open shared object file): pip uninst" in result.stderr
+    assert "pip install opencv-python-headless" in result.stderr
