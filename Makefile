@@ -21,7 +21,7 @@ $(VENV)/installed-%: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$*]"
 	@touch $@
 
-demo: $(VENV)/installed-export
+demo: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks.inputs $(DEMO)
 	$(BIN)/tubes export $(DEMO)/weights.pth --output $(DEMO)/tubes.onnx
 	$(BIN)/tubes run $(DEMO)/clip --model $(DEMO)/tubes.onnx --out $(DEMO)/visualisations
