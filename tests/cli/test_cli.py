@@ -1,10 +1,10 @@
 import json
 import os
 import resource
-import shutil
 import signal
 import subprocess
 import sys
+import sysconfig
 import time
 from pathlib import Path
 
@@ -13,6 +13,8 @@ import pytest
 from clips import moving_square, write_folder, write_video
 from saliency_tubes import cli
 from tiny import FRAMES, LABELS, tiny_spec, write_tiny
+
+COMMAND = Path(sysconfig.get_path("scripts")) / "tubes"
 
 
 @pytest.fixture
@@ -243,8 +245,8 @@ def test_a_killed_run_leaves_the_old_folder_whole(workplace: Path) -> None:
         assert sorted(p.relative_to(target).as_posix() for p in target.rglob("*") if p.is_file()) == info["files"]
 
 
-@pytest.mark.skipif(shutil.which("tubes") is None, reason="the package is not installed as a command here")
+@pytest.mark.skipif(not COMMAND.exists(), reason="the package is not installed as a command here")
 def test_the_installed_command_runs() -> None:
-    result = subprocess.run(["tubes", "--version"], capture_output=True, text=True, check=True)
+    result = subprocess.run([COMMAND, "--version"], capture_output=True, text=True, check=True)
 
     assert result.stdout == "saliency-tubes 0.1.0\n"
