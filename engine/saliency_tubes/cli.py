@@ -104,10 +104,9 @@ def run(
 
     with _progress() as progress:
         progress(f"loading {model}")
-        loaded = load_model(model, device)
-        explanation = loaded.explain(clip, label, top_k=top_k, progress=progress)
+        explanation = load_model(model, device).explain(clip, label, top_k=top_k, progress=progress)
         folders = explanation.save(out, progress)
-    for note in filter(None, (loaded.note, *explanation.notes)):
+    for note in explanation.notes:
         _say(f"note: {note}", error=True)
     _say(json.dumps(_run_document(explanation, folders)) if as_json else _run_text(explanation, folders))
 

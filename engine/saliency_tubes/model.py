@@ -94,7 +94,7 @@ class TubeModel:
             tubes=tubes,
             completeness=float(errors.max() / max(float(np.abs(logits).max()), np.finfo(np.float32).tiny)),
             timings=Timings(decoded - started, ran - decoded, built - ran),
-            notes=(*clip.notes, *_notes(clip, self.spec, tubes)),
+            notes=(*filter(None, [self.note]), *clip.notes, *_notes(clip, self.spec, tubes)),
         )
 
     def _indices(self, label: Label | Iterable[Label] | None, top_k: int) -> list[int]:

@@ -1,6 +1,8 @@
 """Running a model file: the only module that imports ONNX Runtime."""
 
+import contextlib
 import ctypes
+import io
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -104,7 +106,8 @@ def open_session(path: Path, device: Device | str = Device.AUTO) -> Session:
         return Session(_load(path, ["CPUExecutionProvider"]), Device.CPU, None)
     obstacle = _cuda_obstacle()
     if obstacle is None:
-        ort.preload_dlls()
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it misses, and stdout is for results
+            ort.preload_dlls()
         # ONNX Runtime falls back to the CPU by itself and only logs it: what really loaded is what it lists.
         inference = _load(path, ["CUDAExecutionProvider", "CPUExecutionProvider"])
         if "CUDAExecutionProvider" in inference.get_providers():

@@ -115,6 +115,12 @@ def test_a_video_a_folder_and_an_array_of_the_same_pixels_agree(model: TubeModel
     assert np.isnan(folder.timestamps).all()
 
 
+def test_a_fallback_of_the_device_is_part_of_the_explanation(model: TubeModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model, "note", "running on the CPU: no driver")
+
+    assert model.explain(moving_square(8)).notes == ("running on the CPU: no driver",)
+
+
 def test_a_short_clip_is_explained_with_a_note(model: TubeModel) -> None:
     explanation = model.explain(moving_square(2))
 

@@ -86,7 +86,7 @@ class TestWithoutCuda:
                 raise OSError("libcublasLt.so.13: cannot open shared object file: No such file or directory")
 
         monkeypatch.setattr(session, "_cuda_obstacle", lambda: None)
-        monkeypatch.setattr(ort, "preload_dlls", lambda: None)
+        monkeypatch.setattr(ort, "preload_dlls", lambda: print("Failed to load libcublasLt.so.13"))  # noqa: T201
         monkeypatch.setattr(ctypes, "CDLL", load)
         real = session._load
         monkeypatch.setattr(session, "_load", lambda path, _: real(path, ["CPUExecutionProvider"]))
@@ -112,9 +112,12 @@ class TestWithoutCuda:
             open_session(model_file, "cuda")
 
     @pytest.mark.usefixtures("driver_without_libraries")
-    def test_auto_does_not_believe_a_silent_fallback(self, model_file: Path) -> None:
+    def test_auto_does_not_believe_a_silent_fallback(
+        self, model_file: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         loaded = open_session(model_file, "auto")
 
+        assert capsys.readouterr().out == ""  # stdout belongs to results
         assert loaded.device == "cpu"
         assert "libcublasLt.so.13" in (loaded.note or "")
 
