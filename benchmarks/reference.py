@@ -14,6 +14,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import cv2
 import numpy as np
@@ -90,8 +91,8 @@ def load_clip(folder: Path) -> Clip:
     return Clip(torch.from_numpy(normalised.transpose(3, 0, 1, 2)[None]).contiguous(), pictures)
 
 
-def infer(network: nn.Module, tensor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (1, K) and features (1, C, t, h, w), eagerly."""
+def infer(network: Any, tensor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (1, K) and features (1, C, t, h, w), eagerly; `network` is an MFNet3D, whose module is loaded by path."""
     with torch.no_grad():
         features = network.features(tensor)
         logits = network.classifier(features.mean(dim=(2, 3, 4)))
