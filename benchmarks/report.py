@@ -27,7 +27,7 @@ def print_table(console: Console, results: list[Result], machine: Machine, origi
     table.add_column("bar")
     table.add_column("")
     for result in results:
-        table.add_row(*_row(result), style=None if result.met else "bold red")
+        table.add_row(*_row(result), style=None if result.verdict == "met" else "bold red")
     console.print(table)
     for result in results:
         for fact, value in result.facts:
@@ -35,6 +35,8 @@ def print_table(console: Console, results: list[Result], machine: Machine, origi
             console.print(f"{result.name}: {fact}: {text}", highlight=False, markup=False)
     rounds = len(results[0].ours)
     console.print(f"medians of {rounds} interleaved rounds; ratio: reference / ours; paired: median of the rounds' own")
+    if not all(result.steady for result in results):
+        console.print("UNSTEADY: something else was running, so the medians say nothing; measure on a quiet machine")
 
 
 def document(results: list[Result], machine: Machine, origin: str) -> dict[str, Any]:
@@ -48,7 +50,7 @@ def document(results: list[Result], machine: Machine, origin: str) -> dict[str, 
                 "claim": result.claim,
                 "unit": result.unit,
                 "bar": str(result.bar),
-                "met": result.met,
+                "verdict": result.verdict,
                 "ratio_of_medians": result.ratio,
                 "median_of_ratios": result.paired_ratio,
                 "ours": _summary(result.ours),
@@ -72,7 +74,7 @@ def _row(result: Result) -> tuple[str, ...]:
         f"{result.ratio:.2f}" if result.ratio < 100 else f"{result.ratio:.0f}",
         f"{result.paired_ratio:.2f}" if result.paired_ratio < 100 else f"{result.paired_ratio:.0f}",
         str(result.bar),
-        "met" if result.met else "MISSED",
+        result.verdict,
     )
 
 
