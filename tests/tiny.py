@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from saliency_tubes.spec import ModelSpec, Parity, Preprocessing
+from saliency_tubes.spec import Layout, ModelSpec, Parity, Preprocessing
 
 FRAMES, SIZE, CHANNELS, CLASSES = 4, 32, 6, 5
 FEATURES = (CHANNELS, 2, 4, 4)
@@ -23,6 +23,7 @@ def tiny_spec(**changes: object) -> ModelSpec:
             "saliency-tubes", (36, 36), (SIZE, SIZE), (0.5, 0.45, 0.4), (0.229, 0.224, 0.225)
         ),
         "features_shape": FEATURES,
+        "layout": Layout.PLAIN,
         "head": "mean-linear",
         "weight": rng.standard_normal((CLASSES, CHANNELS)).astype(np.float32),
         "bias": rng.standard_normal(CLASSES).astype(np.float32),

@@ -15,6 +15,7 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,13 @@ from .errors import LabelError, ModelFileError
 SCHEMA = "1"
 _PREFIX = "saliency_tubes."
 _MAX_SIDE = 65_536
+
+
+class Layout(StrEnum):
+    """How the convolutions of an exported network are written down; what they compute is the same."""
+
+    BLOCKED = "blocked"  # two-dimensional, for the blocked kernels of ONNX Runtime on the CPU
+    PLAIN = "plain"  # three-dimensional, as the network's own framework has them
 
 
 @dataclass(frozen=True)
@@ -69,6 +77,7 @@ class ModelSpec:
         sampling: how those frames are picked from a clip; ``"uniform"``.
         preprocessing: see `Preprocessing`.
         features_shape: (C, t, h, w) of the graph's ``features`` output.
+        layout: how the graph's convolutions are written down.
         head: how features become logits; ``"mean-linear"`` is ``logits = W @ mean(features) + b``.
         weight: W, (K, C) float32.
         bias: b, (K,) float32.
@@ -84,6 +93,7 @@ class ModelSpec:
     sampling: str
     preprocessing: Preprocessing
     features_shape: tuple[int, int, int, int]
+    layout: Layout
     head: str
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
@@ -153,6 +163,7 @@ class ModelSpec:
             "sampling": self.sampling,
             "preprocessing": asdict(self.preprocessing),
             "features_shape": self.features_shape,
+            "layout": self.layout,
             "head": self.head,
             "num_classes": self.num_classes,
             "labels": self.labels,
@@ -211,6 +222,7 @@ class ModelSpec:
             sampling=_text(document["sampling"], "sampling"),
             preprocessing=_preprocessing(preprocessing),
             features_shape=(shape[0], shape[1], shape[2], shape[3]),
+            layout=Layout(_text(document["layout"], "layout")),
             head=_text(document["head"], "head"),
             weight=_decode(metadata[_PREFIX + "weight"], (classes, shape[0]), "weight"),
             bias=_decode(metadata[_PREFIX + "bias"], (classes,), "bias"),

@@ -12,11 +12,12 @@ from onnx import helper
 from saliency_tubes import __version__
 from saliency_tubes.errors import ExportError, OutputError, ParityError
 from saliency_tubes.preprocess import Norm, preset
-from saliency_tubes.spec import ModelSpec
+from saliency_tubes.spec import Layout, ModelSpec
 
 from .checkpoint import Checkpoint, load_checkpoint
-from .graph import add_prefix, plain_classifier
+from .graph import absorb_scale, add_prefix, plain_classifier
 from .labels import read_labels
+from .layout import relayout
 from .parity import ParityReport, measure
 from .tail import Tail, expose, find_tail
 
@@ -35,6 +36,7 @@ def export_checkpoint(
     norm: Norm = Norm.SALIENCY_TUBES,
     opset: int = DEFAULT_OPSET,
     head: str | None = None,
+    layout: Layout = Layout.BLOCKED,
     progress: Callable[[str], None] | None = None,
 ) -> ParityReport:
     """Write a self-sufficient model file, if it computes what the checkpoint's network computes.
@@ -48,6 +50,7 @@ def export_checkpoint(
         norm: how the weights' training normalised frames.
         opset: ONNX operator set, 18 to 23.
         head: which classifier of a multi-task checkpoint.
+        layout: whether convolutions are rewritten for CPU kernels; see `relayout`.
         progress: called with a few words before each stage.
 
     Returns:
@@ -67,7 +70,10 @@ def export_checkpoint(
     model = plain_classifier(checkpoint.network, frames, size, opset)
     tail = find_tail(model)
     expose(model, tail)
-    spec = _spec(checkpoint, tail, names, frames, size, norm)
+    spec = _spec(checkpoint, tail, names, frames, size, norm, layout)
+    absorb_scale(model, spec.preprocessing)
+    if layout is Layout.BLOCKED:
+        relayout(model)
     add_prefix(model, frames, spec.preprocessing)
     with _staged(output) as staging:
         _write(staging, model, spec)
@@ -96,7 +102,13 @@ def _check_arguments(output: Path, frames: int, size: int, opset: int) -> None:
 
 
 def _spec(
-    checkpoint: Checkpoint, tail: Tail, labels: tuple[str, ...] | None, frames: int, size: int, norm: Norm
+    checkpoint: Checkpoint,
+    tail: Tail,
+    labels: tuple[str, ...] | None,
+    frames: int,
+    size: int,
+    norm: Norm,
+    layout: Layout,
 ) -> ModelSpec:
     return ModelSpec(
         architecture="mfnet-3d",
@@ -104,6 +116,7 @@ def _spec(
         sampling="uniform",
         preprocessing=preset(norm, size),
         features_shape=tail.features_shape,
+        layout=layout,
         head="mean-linear",
         weight=tail.weight,
         bias=tail.bias,

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from saliency_tubes.errors import ExportError
 from saliency_tubes.spec import Preprocessing
 
+from .layout import TO_FRAMES
 from .mfnet3d import MFNet3D
 
 _CLIP = "clip"
@@ -50,31 +51,53 @@ def plain_classifier(network: MFNet3D, frames: int, size: int, opset: int) -> on
     return model
 
 
-def add_prefix(model: onnx.ModelProto, frames: int, preprocessing: Preprocessing) -> None:
-    """Put the preprocessing in front: ``frames`` (N, T, H, W, 3) uint8 RGB becomes the old float32 input.
+def absorb_scale(model: onnx.ModelProto, preprocessing: Preprocessing) -> None:
+    """Let the network take ``x - 255 * mean`` for ``(x / 255 - mean) / std``: the scale goes into its first kernels.
 
-    ``(x / 255 - mean) / std`` is one multiplication and one addition a channel.
+    Where the input does not go into one convolution alone, a multiplication is put in front.
+    """
+    graph = model.graph
+    (clip,) = graph.input
+    scale = (1 / (255 * np.array(preprocessing.std))).astype(np.float32).reshape(3, 1, 1, 1)
+    users = [node for node in graph.node if clip.name in node.input]
+    kernels = {tensor.name: tensor for tensor in graph.initializer}
+    if [node.op_type for node in users] == ["Conv"] and (kernel := kernels.get(users[0].input[1])) is not None:
+        kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel) * scale, kernel.name))
+        return
+    for node in users:
+        node.input[:] = ["scaled_clip" if name == clip.name else name for name in node.input]
+    graph.initializer.append(numpy_helper.from_array(scale, "preprocessing_scale"))
+    graph.node.insert(0, helper.make_node("Mul", [clip.name, "preprocessing_scale"], ["scaled_clip"]))
+
+
+def add_prefix(model: onnx.ModelProto, frames: int, preprocessing: Preprocessing) -> None:
+    """Put the preprocessing in front: ``frames`` (N, T, H, W, 3) uint8 RGB become the old float32 input.
+
+    What is subtracted is the mean alone: `absorb_scale` has made the network ready for that.
     """
     graph = model.graph
     (old,) = graph.input
-    mean, std = np.array(preprocessing.mean), np.array(preprocessing.std)
-    by_channel = (3, 1, 1, 1)
-    constants = {
-        "preprocessing_scale": (1 / (255 * std)).reshape(by_channel),
-        "preprocessing_shift": (-mean / std).reshape(by_channel),
-    }
+    users = [node for node in graph.node if old.name in node.input]
+    name, perm, behind_channels = old.name, [0, 4, 1, 2, 3], 3
+    if [node.op_type for node in users] == ["Transpose"] and _permutation(users[0]) == TO_FRAMES:
+        # The network wants (N, T, 3, H, W): it gets them so, instead of twice transposed.
+        name, perm, behind_channels = users[0].output[0], [0, 1, 4, 2, 3], 2
+        graph.node.remove(users[0])
     nodes = [  # transposed first, while a value is one byte
-        helper.make_node("Transpose", ["frames"], ["frames_ncthw"], perm=[0, 4, 1, 2, 3]),
-        helper.make_node("Cast", ["frames_ncthw"], ["frames_float"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", ["frames_float", "preprocessing_scale"], ["frames_scaled"]),
-        helper.make_node("Add", ["frames_scaled", "preprocessing_shift"], [old.name]),
+        helper.make_node("Transpose", ["frames"], ["frames_by_channel"], perm=perm),
+        helper.make_node("Cast", ["frames_by_channel"], ["frames_float"], to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["frames_float", "preprocessing_mean"], [name]),
     ]
     for node in reversed(nodes):
         graph.node.insert(0, node)
-    for name, values in constants.items():
-        graph.initializer.append(numpy_helper.from_array(values.astype(np.float32), name))
+    mean = (255 * np.array(preprocessing.mean)).astype(np.float32).reshape(3, *[1] * behind_channels)
+    graph.initializer.append(numpy_helper.from_array(mean, "preprocessing_mean"))
     shape: list[str | int | None] = ["N", frames, *preprocessing.crop_hw, 3]
     graph.input[0].CopyFrom(helper.make_tensor_value_info("frames", TensorProto.UINT8, shape))
+
+
+def _permutation(node: onnx.NodeProto) -> list[int]:
+    return list(helper.get_attribute_value(node.attribute[0]))
 
 
 def _forget_origin(model: onnx.ModelProto) -> None:
