@@ -22,8 +22,12 @@ from numpy.typing import NDArray
 from .errors import OutputError
 
 INFO_FILE = "info.json"
-# Against OpenCV's default filter: 8 % smaller and 10 % faster on heatmaps and focusmaps.
-_PNG_OPTIONS = (cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP)
+# On heatmaps and focusmaps this filter makes files 8 % smaller than OpenCV's default; looking for repetitions in what
+# it leaves would take a third of the time, and save 1 % of the bytes.
+_PNG_OPTIONS = (
+    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP),
+    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY),
+)
 _GIF_TICK = Fraction(1, 100)  # GIF counts time in hundredths of a second
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -140,6 +144,7 @@ def write_mp4(path: Path, images: NDArray[np.uint8], seconds_per_frame: float) -
         stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "superfast"})
         stream.height, stream.width = even.shape[1:3]
         stream.pix_fmt = "yuv420p"
+        stream.codec_context.thread_count = 1  # the other cores have other files to write: less work in all
         for image in even:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))

@@ -2,21 +2,21 @@
 
 ONNX Runtime's blocked CPU kernels (NCHWc) serve two-dimensional convolutions whose groups hold a multiple of 16
 channels. The convolutions of a 3-D CNN are neither, so they run as im2col and a thin matrix product for every group.
-Two rewrites bring them into that form, without an approximation:
+Three layouts of a *volume* (N, C, T, H, W) bring them into that form, without an approximation:
 
-- *bands*: time becomes channels, (N, C, T, H, W) -> (N, C*T, H, W), which moves no data. A 3x3x3 kernel becomes a 3x3
-  one that is a band matrix over (frame out, frame in). It multiplies by zeros, and is faster all the same where groups
-  are thin.
-- *windows*: time becomes batch, (N, C, T, H, W) -> (N*T, C, H, W). A kernel over three frames sees windows of P + 2
-  frames side by side in its channels, and gives P frames. What surrounds such convolutions (batch norm, ReLU, sums,
-  pooling and 1x1x1 convolutions) follows into this layout.
+- *frames*: time becomes batch, (N * T, C, H, W). A kernel over three frames sees windows of P + 2 frames side by side
+  in its channels, and gives P frames. What follows such a convolution stays in this layout as long as it can.
+- *bands*: time becomes channels, (N, C * T, H, W), which moves no data. A 3x3x3 kernel becomes a 3x3 one that is a band
+  matrix over (frame out, frame in). It multiplies by zeros, and is faster all the same where groups are thin.
+- *tall*: time becomes height, (N, C, T * H, W), which moves no data either: for what looks at one place alone, 1x1x1
+  convolutions and the batch norms, ReLUs and sums around them.
 
-Both write kernels with zeros in them, so that the file grows: MFNet-3D's from 32 to 51 MB. (Spreading the kernels when
-the file is loaded, by nodes on constants, was tried: it made loading slower than the larger file does.)
+Windows and bands write kernels with zeros in them, so that the file grows: MFNet-3D's from 32 to 66 MB. (Spreading the
+kernels when the file is loaded, by nodes on constants, was tried: it made loading slower than the larger file does.)
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 import numpy as np
@@ -24,12 +24,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-BLOCK = 16  # channels in a block of ONNX Runtime's NCHWc kernels where the processor has AVX-512; 8 elsewhere
-_TAPS = 3
-_MOST_WASTE = 2.0  # windows that multiply by more zeros than this lose to the plain convolution, or to bands
-_LARGEST_WINDOW = 4
-_THIN = 8  # bands of thicker groups gain a few milliseconds, and cost as many megabytes
-_STEM_CHANNELS = 4  # an input of so few channels (RGB) is a pass over pixels, whatever its kernel
+from .convolution import BLOCK, STEM_CHANNELS, TAPS, Conv, Window, attributes_of, read_conv
+
 TO_FRAMES = [0, 2, 1, 3, 4]  # (N, C, T, H, W) <-> (N, T, C, H, W)
 _POINTWISE = {"Relu", "Add", "BatchNormalization"}
 
@@ -46,70 +42,20 @@ def relayout(model: onnx.ModelProto) -> None:
     _Relayout(model).run()
 
 
-@dataclass(frozen=True)
-class _Conv:
-    """A three-dimensional convolution, and the sizes that decide how it can be laid out."""
+class _Form(StrEnum):
+    """How a value lies in memory."""
 
-    node: onnx.NodeProto
-    weight: _Array  # (C_out, C_in / groups, kt, kh, kw)
-    bias: _Array | None
-    groups: int
-    strides: tuple[int, int, int]
-    pads: tuple[int, ...]
-    t: int
-    t_out: int
-
-    @property
-    def group_channels(self) -> tuple[int, int]:
-        """Channels in and out of one group."""
-        return self.weight.shape[1], self.weight.shape[0] // self.groups
-
-    @property
-    def centred(self) -> bool:
-        """Whether frame t of the output sees frames t-1, t, t+1, or t alone."""
-        kt = self.weight.shape[2]
-        return kt in (1, _TAPS) and self.pads[0] == self.pads[3] == kt // 2
-
-    def window(self) -> "_Window | None":
-        """The cheapest way to do it over windows of frames; None where there is none worth while."""
-        if not self.centred or self.strides[0] != 1:
-            return None
-        c_in, c_out = self.group_channels
-        taps = self.weight.shape[2]
-        stem = self.groups == 1 and c_in <= _STEM_CHANNELS
-        found = [
-            _Window(frames, merged, merged * (frames + taps - 1) / taps)
-            for frames in ([1] if taps == 1 else range(1, _LARGEST_WINDOW + 1))
-            for merged in range(1, self.groups + 1)
-            if self.t % frames == 0
-            and self.groups % merged == 0
-            and (stem or merged * (frames + taps - 1) * c_in % BLOCK == 0)
-            and merged * frames * c_out % (2 * BLOCK if stem else BLOCK) == 0
-        ]
-        best = min(found, key=lambda window: (window.waste, window.frames), default=None)
-        return best if best is not None and best.waste <= _MOST_WASTE else None
-
-    def bands(self) -> bool:
-        """Whether it is one over bands of frames."""
-        c_in, c_out = self.group_channels
-        blocks = c_in * self.t % BLOCK == 0 and c_out * self.t_out % BLOCK == 0
-        return self.groups > 1 and self.weight.shape[2] == _TAPS and self.centred and blocks and 1 < c_in < _THIN
-
-
-@dataclass(frozen=True)
-class _Window:
-    """`frames` frames are computed at once, with `merged` groups as one; `waste` is the arithmetic over what is due."""
-
-    frames: int
-    merged: int
-    waste: float
+    VOLUME = "volume"
+    FRAMES = "frames"
+    BANDS = "bands"
+    TALL = "tall"
 
 
 class _Relayout:
     """Goes through the graph once, in order, and writes each node anew in the layout that suits it.
 
-    A value of five dimensions keeps its name as a *volume* (N, C, T, H, W); as *frames* (N*T, C, H, W) it has a name of
-    its own. Each of the two is made from the other when something asks for it, and only once.
+    A value of five dimensions keeps its name as a volume, and has one of its own in each other form. A form is made
+    when something asks for it, and only once.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -124,15 +70,15 @@ class _Relayout:
         self.constants = {tensor.name: tensor for tensor in self.graph.initializer}
         self.outputs = {info.name for info in self.graph.output}
         self.nodes: list[onnx.NodeProto] = []
-        self.as_frames: dict[str, str] = {}  # volume name -> frames name
-        self.volumes = set(self.shapes)  # volume names that exist, once what makes them is written
+        # The forms that a value has, by its name; what the table lacks is a volume.
+        self.forms: dict[str, dict[_Form, str]] = {}
         self.made = 0
 
     def run(self) -> None:
         for node in self.graph.node:
             self._rewrite(node)
-        for name in self.outputs & self.as_frames.keys():
-            self._volume(name)
+        for name in self.outputs & self.forms.keys():
+            self._get(name, _Form.VOLUME)
         del self.graph.node[:]
         self.graph.node.extend(self.nodes)
         used = {name for node in self.nodes for name in node.input}
@@ -147,73 +93,64 @@ class _Relayout:
             self._conv_windows(conv, window)
         elif conv is not None and conv.bands():
             self._conv_bands(conv)
-        elif self._follows(node):
-            self._pointwise(node)
+        elif conv is not None and conv.pointwise and self.shapes[node.input[0]][2] % conv.strides[1] == 0:
+            weight = self._constant(conv.weight[:, :, 0], node.input[1])
+            self._store(
+                node, _Form.TALL, self._conv2d(conv, self._get(node.input[0], _Form.TALL), weight, conv.bias, 1)
+            )
+        elif (form := self._form_of(node)) is not _Form.VOLUME:
+            self._follow(node, form)
         else:
             for name in node.input:
-                self._volume(name)
+                self._get(name, _Form.VOLUME)
             self.nodes.append(node)
 
-    def _pays(self, conv: _Conv) -> bool:
+    def _pays(self, conv: Conv) -> bool:
         """Frames are worth a change of layout for thin groups and for pixels; the rest takes them where they are."""
         c_in, _ = conv.group_channels
-        return conv.node.input[0] in self.as_frames or conv.groups > 1 or c_in <= _STEM_CHANNELS
+        return conv.groups > 1 or c_in <= STEM_CHANNELS or _Form.FRAMES in self.forms.get(conv.node.input[0], {})
 
-    def _follows(self, node: onnx.NodeProto) -> bool:
-        """Whether a node is one frame's business, and one of its inputs is laid out as frames."""
-        if not any(name in self.as_frames for name in node.input):
-            return False
+    def _form_of(self, node: onnx.NodeProto) -> _Form:
+        """The form in which to write a node that is no convolution: one in which some of its input is there already."""
+        there = {form for name in node.input for form in self.forms.get(name, {})}
         if node.op_type == "MaxPool":
-            attributes = _attributes(node)
+            attributes = attributes_of(node)
             kernel, strides, pads = (attributes[name] for name in ("kernel_shape", "strides", "pads"))
-            return (kernel[0], strides[0], pads[0], pads[3]) == (1, 1, 0, 0) and len(node.output) == 1
-        volumes = [name for name in node.input if name in self.shapes]
-        return node.op_type in _POINTWISE and len({self.shapes[name] for name in volumes}) == 1
+            of_frames = (kernel[0], strides[0], pads[0], pads[3]) == (1, 1, 0, 0) and len(node.output) == 1
+            return _Form.FRAMES if of_frames and _Form.FRAMES in there else _Form.VOLUME
+        if node.op_type == "BatchNormalization" and not all(name in self.constants for name in node.input[1:]):
+            return _Form.VOLUME
+        sizes = {self.shapes[name] for name in node.input if name in self.shapes}
+        if node.op_type not in _POINTWISE or len(sizes) != 1:
+            return _Form.VOLUME
+        forms = [_Form.FRAMES, _Form.TALL, *([_Form.BANDS] if node.op_type == "Relu" else [])]
+        return next((form for form in forms if form in there), _Form.VOLUME)
 
-    def _conv(self, node: onnx.NodeProto) -> _Conv | None:
-        """What a node convolves, where it is a plain 3-D convolution with constant weights."""
-        if node.op_type != "Conv" or node.input[0] not in self.shapes or node.output[0] not in self.shapes:
+    def _conv(self, node: onnx.NodeProto) -> Conv | None:
+        if node.op_type != "Conv" or not all(name in self.shapes for name in (node.input[0], node.output[0])):
             return None
         if not all(name in self.constants for name in node.input[1:]):
             return None
-        attributes = _attributes(node)
-        if (
-            any(side != 1 for side in attributes.get("dilations", ()))
-            or attributes.get("auto_pad", b"NOTSET") != b"NOTSET"
-        ):
-            return None
-        weight, *bias = (numpy_helper.to_array(self.constants[name]) for name in node.input[1:])
-        strides = attributes.get("strides", [1, 1, 1])
-        return _Conv(
-            node=node,
-            weight=weight,
-            bias=bias[0] if bias else None,
-            groups=attributes.get("group", 1),
-            strides=(strides[0], strides[1], strides[2]),
-            pads=tuple(attributes.get("pads", [0] * 6)),
-            t=self.shapes[node.input[0]][1],
-            t_out=self.shapes[node.output[0]][1],
-        )
+        arrays = [self._array(name) for name in node.input[1:]]
+        return read_conv(node, arrays, self.shapes[node.input[0]][1], self.shapes[node.output[0]][1])
 
-    def _conv_bands(self, conv: _Conv) -> None:
+    def _conv_bands(self, conv: Conv) -> None:
         """(N, C, T, H, W) is (N, G * c * T, H, W) as it lies: a 2-D convolution over (c, T) within each group."""
         c_in, _ = conv.group_channels
         kh, kw = conv.weight.shape[3:]
-        band = np.zeros((conv.t_out, conv.t, _TAPS), np.float32)
+        band = np.zeros((conv.t_out, conv.t, TAPS), np.float32)
         for frame in range(conv.t_out):
-            for tap in range(_TAPS):
-                source = frame * conv.strides[0] + tap - 1
-                if 0 <= source < conv.t:
-                    band[frame, source, tap] = 1
+            for tap in range(TAPS):
+                seen = frame * conv.strides[0] + tap - 1
+                if 0 <= seen < conv.t:
+                    band[frame, seen, tap] = 1
         spread = np.einsum("oidhw,fsd->ofishw", conv.weight, band)
         weight = self._constant(spread.reshape(-1, c_in * conv.t, kh, kw), conv.node.input[1])
         bias = None if conv.bias is None else np.repeat(conv.bias, conv.t_out)
-        _, t, h, w = self.shapes[conv.node.input[0]]
-        wide = self._reshape(self._volume(conv.node.input[0]), (0, conv.groups * c_in * t, h, w))
-        out = self._conv2d(conv, wide, weight, bias, conv.groups)
-        self._reshape(out, (0, *self.shapes[conv.node.output[0]]), conv.node.output[0])
+        source = self._get(conv.node.input[0], _Form.BANDS)
+        self._store(conv.node, _Form.BANDS, self._conv2d(conv, source, weight, bias, conv.groups))
 
-    def _conv_windows(self, conv: _Conv, window: _Window) -> None:
+    def _conv_windows(self, conv: Conv, window: Window) -> None:
         """Every `window.frames` frames of the output from as many and their neighbours, side by side as channels."""
         c_in, c_out = conv.group_channels
         _, _, taps, kh, kw = conv.weight.shape
@@ -235,11 +172,11 @@ class _Relayout:
             blocks = self._reshape(out, (-1, groups, P, c // groups * h * w))
             ordered = self._emit("Transpose", [blocks], perm=[0, 2, 1, 3])
             out = self._reshape(ordered, (-1, c, h, w))
-        self._store(conv.node.output[0], out)
+        self._store(conv.node, _Form.FRAMES, out)
 
-    def _windows(self, conv: _Conv, frames: int, groups: int) -> str:
+    def _windows(self, conv: Conv, frames: int, groups: int) -> str:
         """(N * T / P, G * (P + taps - 1) * c, H, W): for every P frames, these and their neighbours, group by group."""
-        source = self._frames(conv.node.input[0])
+        source = self._get(conv.node.input[0], _Form.FRAMES)
         taps = conv.weight.shape[2]
         if taps == 1:
             return source
@@ -253,13 +190,14 @@ class _Relayout:
         beside = self._emit("Concat", seen, axis=3)
         return self._reshape(beside, (-1, c * (frames + taps - 1), h, w))
 
-    def _conv2d(self, conv: _Conv, source: str, weight: str, bias: _Array | None, groups: int) -> str:
+    def _conv2d(self, conv: Conv, source: str, weight: str, bias: _Array | None, groups: int) -> str:
         inputs = [source, weight, *([] if bias is None else [self._constant(bias, conv.node.input[2])])]
         pads = [conv.pads[i] for i in (1, 2, 4, 5)]
         return self._emit("Conv", inputs, group=groups, strides=conv.strides[1:], pads=pads)
 
-    def _pointwise(self, node: onnx.NodeProto) -> None:
-        attributes = _attributes(node)
+    def _follow(self, node: onnx.NodeProto, form: _Form) -> None:
+        """Write a node on the other form of its inputs."""
+        attributes = attributes_of(node)
         if node.op_type == "MaxPool":
             attributes["kernel_shape"], attributes["strides"] = (
                 attributes["kernel_shape"][1:],
@@ -267,32 +205,45 @@ class _Relayout:
             )
             attributes["pads"] = [attributes["pads"][i] for i in (1, 2, 4, 5)]
             attributes["dilations"] = attributes.get("dilations", [1, 1, 1])[1:]
-        inputs = [self._frames(name) if name in self.shapes else name for name in node.input]
-        self._store(node.output[0], self._emit(node.op_type, inputs, **attributes))
+        inputs = [self._get(name, form) if name in self.shapes else name for name in node.input]
+        if node.op_type == "BatchNormalization" and len(self._array(inputs[1])) % BLOCK == 0:
+            # Written as a convolution of one channel each, it stays among blocked kernels, and takes the ReLU along.
+            gamma, beta, mean, var = (self._array(name) for name in inputs[1:])
+            scale = gamma / np.sqrt(var + attributes.get("epsilon", 1e-5))
+            weight = self._constant(scale.reshape(-1, 1, 1, 1), inputs[1])
+            bias = self._constant(beta - mean * scale, inputs[2])
+            self._store(node, form, self._emit("Conv", [inputs[0], weight, bias], group=len(scale)))
+            return
+        self._store(node, form, self._emit(node.op_type, inputs, **attributes))
 
-    def _frames(self, name: str) -> str:
-        """The value as (N * T, C, H, W)."""
-        if name not in self.as_frames:
-            by_frame = self._emit("Transpose", [name], perm=TO_FRAMES)
-            self.as_frames[name] = self._reshape(by_frame, self._frames_shape(name))
-        return self.as_frames[name]
+    def _array(self, name: str) -> _Array:
+        array: _Array = numpy_helper.to_array(self.constants[name])
+        return array
 
-    def _volume(self, name: str) -> str:
-        """The value as (N, C, T, H, W), under its own name."""
-        if name not in self.volumes and name in self.as_frames:
-            c, t, h, w = self.shapes[name]
-            clips = self._reshape(self.as_frames[name], (-1, t, c, h, w))
-            self._emit("Transpose", [clips], output=name, perm=TO_FRAMES)
-            self.volumes.add(name)
-        return name
+    def _get(self, name: str, form: _Form) -> str:
+        """The tensor that holds a value in a form."""
+        if name not in self.shapes:
+            return name
+        forms = self.forms.setdefault(name, {_Form.VOLUME: name})
+        if form in forms:
+            return forms[form]
+        c, t, h, w = self.shapes[name]
+        volume = name if form is _Form.VOLUME else None
+        if form is _Form.FRAMES:
+            by_frame = self._emit("Transpose", [self._get(name, _Form.VOLUME)], perm=TO_FRAMES)
+            forms[form] = self._reshape(by_frame, (-1, c, h, w))
+        elif list(forms) == [_Form.FRAMES]:
+            clips = self._reshape(forms[_Form.FRAMES], (-1, t, c, h, w))
+            forms[_Form.VOLUME] = self._emit("Transpose", [clips], output=name, perm=TO_FRAMES)
+            self._get(name, form)
+        else:
+            sides = {_Form.VOLUME: (c, t, h, w), _Form.BANDS: (c * t, h, w), _Form.TALL: (c, t * h, w)}[form]
+            source = next(tensor for other, tensor in forms.items() if other is not _Form.FRAMES)
+            forms[form] = self._reshape(source, (-1, *sides), volume)
+        return forms[form]
 
-    def _store(self, name: str, frames: str) -> None:
-        self.as_frames[name] = frames
-        self.volumes.discard(name)
-
-    def _frames_shape(self, name: str) -> tuple[int, ...]:
-        c, _, h, w = self.shapes[name]
-        return (-1, c, h, w)
+    def _store(self, node: onnx.NodeProto, form: _Form, tensor: str) -> None:
+        self.forms[node.output[0]] = {form: tensor}
 
     def _reshape(self, name: str, shape: Sequence[int], output: str | None = None) -> str:
         return self._emit("Reshape", [name, self._integers(shape)], output=output)
@@ -318,7 +269,3 @@ class _Relayout:
     def _name(self, what: str) -> str:
         self.made += 1
         return f"{what}_layout_{self.made}"
-
-
-def _attributes(node: onnx.NodeProto) -> dict[str, Any]:
-    return {a.name: helper.get_attribute_value(a) for a in node.attribute}

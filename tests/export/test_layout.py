@@ -134,10 +134,42 @@ def test_what_surrounds_a_window_follows_into_its_layout(pool: tuple[int, int, i
     written = check(model, RNG.normal(size=(2, 384, 5, 6, 6)).astype(np.float32))
 
     assert Counter(node.op_type for node in written.graph.node)["Transpose"] == 2
-    assert [len(shape) for shape in kernels(written)] == [4, 4]
+    assert [len(shape) for shape in kernels(written)] == [4, 4, 4]  # the second is the batch norm
     (pooling,) = [node for node in written.graph.node if node.op_type == "MaxPool"]
     (kernel,) = [a.ints for a in pooling.attribute if a.name == "kernel_shape"]
     assert len(kernel) == (2 if follows else 3)
+
+
+@pytest.mark.parametrize("channels", [32, 20])
+def test_what_looks_at_single_places_is_written_without_moving_data(channels: int) -> None:
+    norm = {name: RNG.uniform(0.5, 2, channels) for name in ("scale", "shift", "mean", "var")}
+    nodes = [
+        conv(1, (1, 1, 1), (1, 1, 1), "x", "a"),
+        helper.make_node("BatchNormalization", ["a", *norm], ["b"], epsilon=0.1),
+        helper.make_node("Relu", ["b"], ["c"]),
+        helper.make_node("Add", ["x", "c"], ["d"]),
+        conv(1, (1, 1, 1), (1, 2, 2), "d", "y"),
+    ]
+    arrays = norm | weights(1, channels, channels, (1, 1, 1), "a") | weights(1, channels, 8, (1, 1, 1), "y")
+    model = graph(nodes, channels, (3, 6, 7), **arrays)
+
+    written = check(model, RNG.normal(size=(2, channels, 3, 6, 7)).astype(np.float32))
+
+    depthwise = (channels, 1, 1, 1)  # batch norm, where its channels come in whole blocks
+    assert kernels(written) == [
+        (channels, channels, 1, 1),
+        *([depthwise] if channels == 32 else []),
+        (8, channels, 1, 1),
+    ]
+    assert "Transpose" not in {node.op_type for node in written.graph.node}
+
+
+def test_a_stride_that_would_run_from_one_frame_into_the_next_stays_three_dimensional() -> None:
+    model = graph([conv(1, (1, 1, 1), (1, 2, 2), "x", "y")], 16, (3, 5, 6), **weights(1, 16, 8, (1, 1, 1), "y"))
+
+    written = check(model, RNG.normal(size=(1, 16, 3, 5, 6)).astype(np.float32))
+
+    assert written.graph.node == model.graph.node
 
 
 def test_a_value_that_is_wanted_both_ways_is_made_both_ways() -> None:
