@@ -1,8 +1,18 @@
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from saliency_tubes import graph_cache
 
 CLASSES, FRAMES, SIZE = 7, 8, 64
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_cache_of_the_users(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Whatever a test starts keeps its optimised graphs where the test's files are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(graph_cache.VARIABLE, str(tmp_path_factory.mktemp("graphs")))
+        yield
 
 
 @pytest.fixture(scope="session")

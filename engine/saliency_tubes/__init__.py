@@ -10,19 +10,33 @@
 Stergiou et al., "Saliency Tubes: Visual Explanations for Spatio-Temporal Convolutions", ICIP 2019.
 """
 
-try:
-    import cv2 as _cv2  # noqa: F401
-except ImportError as _error:  # bare servers lack what OpenCV's windows need, such as libGL.so.1
-    raise ImportError(
-        f"OpenCV does not load here ({_error}): pip uninstall opencv-python, then pip install opencv-python-headless"
-    ) from _error
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from ._version import __version__
 from .errors import SaliencyTubesError
-from .explanation import Explanation
-from .model import TubeModel, load_model
-from .session import Device
-from .spec import ModelSpec
-from .tube import Tube
+
+if TYPE_CHECKING:
+    from .explanation import Explanation
+    from .model import TubeModel, load_model
+    from .session import Device
+    from .spec import ModelSpec
+    from .tube import Tube
 
 __all__ = ["Device", "Explanation", "ModelSpec", "SaliencyTubesError", "Tube", "TubeModel", "__version__", "load_model"]
+
+_HOMES = {
+    "Device": "session",
+    "Explanation": "explanation",
+    "ModelSpec": "spec",
+    "Tube": "tube",
+    "TubeModel": "model",
+    "load_model": "model",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for: the command starts loading the network before the rest."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -7,6 +7,7 @@ import json
 import signal
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -16,12 +17,14 @@ import typer
 
 from ._version import __version__
 from .errors import ExportError, SaliencyTubesError
-from .preprocess import Norm
-from .session import Device
+from .graph_cache import GraphCache
+from .presets import Norm
+from .session import Device, open_session
 from .spec import Layout
 
 if TYPE_CHECKING:
     from .explanation import Explanation, Score
+    from .model import TubeModel
     from .spec import ModelSpec
 
 _EXPORTER_PACKAGES = {"torch", "onnx", "onnxscript", "safetensors"}
@@ -101,11 +104,9 @@ def run(
     Results go to OUT/<clip name>/<label index>/: heatmap and focusmap PNGs,
     overlay.gif, overlay.mp4, tube.npz and info.json.
     """
-    from .model import load_model
-
     with _progress() as progress:
         progress(f"loading {model}")
-        explanation = load_model(model, device).explain(clip, label, top_k=top_k, progress=progress)
+        explanation = _load(model, device).explain(clip, label, top_k=top_k, progress=progress)
         folders = explanation.save(out, progress)
     for note in explanation.notes:
         _say(f"note: {note}", error=True)
@@ -119,9 +120,7 @@ def info(
     debug: DebugOption = False,
 ) -> None:
     """Show what a model file says of itself."""
-    from .model import load_model
-
-    spec = load_model(model, Device.CPU).spec
+    spec = _load(model, Device.CPU).spec
     _say(json.dumps(spec.describe()) if as_json else _info_text(model, spec))
 
 
@@ -170,6 +169,15 @@ def export(
         )
     _say(report.table())
     _say(f"wrote {output}")
+
+
+def _load(path: Path, device: Device) -> "TubeModel":
+    """`load_model` at the start of a process: the rest of the package is imported while the session is made."""
+    with ThreadPoolExecutor(1) as pool:
+        session = pool.submit(open_session, path, device, GraphCache.of_user())
+        from .model import TubeModel
+
+        return TubeModel.of(path, session.result())
 
 
 def _exporter() -> Any:

@@ -5,6 +5,7 @@
     ├── LabelError        a label out of range, or a name the model does not know
     ├── ModelFileError    a model file that is not ONNX, lacks our metadata, or contradicts it
     ├── DeviceError       a device asked for by name that did not load
+    ├── DependencyError   a package that this one needs and that does not load; an ImportError, too
     ├── OutputError       outputs that could not be written
     ├── CheckpointError   weights that cannot be exported: unreadable, unsafe, of another network, NaN
     └── ExportError       an export that failed
@@ -33,6 +34,10 @@ class ModelFileError(SaliencyTubesError):
 
 class DeviceError(SaliencyTubesError):
     """A device that was asked for by name did not load."""
+
+
+class DependencyError(SaliencyTubesError, ImportError):
+    """A package that this one needs does not load."""
 
 
 class OutputError(SaliencyTubesError):

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import av
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from . import render, writers
+from ._opencv import cv2
 from ._version import __version__
 from .spec import ModelSpec
 from .tube import Tube

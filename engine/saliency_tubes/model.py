@@ -3,7 +3,6 @@
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from threadpoolctl import ThreadpoolController
 from .activation import class_activation_map, completeness_error
 from .errors import LabelError, ModelFileError, SourceError
 from .explanation import ClipIdentity, Explanation, ModelIdentity, Timings
+from .graph_cache import GraphCache
 from .preprocess import crop
 from .sampling import uniform
 from .session import RUNTIME_VERSION, Activations, Device, Session, open_session
@@ -35,13 +35,23 @@ class TubeModel:
         note: why ``device="auto"`` did not take CUDA, or None.
     """
 
-    def __init__(self, path: Path, sha256: str, session: Session, spec: ModelSpec) -> None:
+    def __init__(self, path: Path, session: Session, spec: ModelSpec) -> None:
         self.path = path
         self.spec = spec
         self.device = session.device
         self.note = session.note
         self._session = session
-        self._sha256 = sha256
+
+    @classmethod
+    def of(cls, path: Path, session: Session) -> "TubeModel":
+        """The model of an open session.
+
+        Raises:
+            ModelFileError: not exported by us, or its metadata contradicts its graph.
+        """
+        spec = ModelSpec.from_metadata(session.metadata)
+        _check_graph(path, session, spec)
+        return cls(path, session, spec)
 
     def explain(
         self,
@@ -85,7 +95,7 @@ class TubeModel:
         errors = completeness_error(maps, self.spec.bias[labels], logits[labels])
         return Explanation(
             clip=ClipIdentity(clip.name, clip.path, clip.length, hashlib.sha256(frames.data).hexdigest()),
-            model=ModelIdentity(self.path, self._sha256, self.device, RUNTIME_VERSION),
+            model=ModelIdentity(self.path, self._session.sha256, self.device, RUNTIME_VERSION),
             spec=self.spec,
             frames=frames,
             frame_indices=indices,
@@ -114,29 +124,22 @@ class TubeModel:
         return activations
 
 
-def load_model(path: str | Path = "tubes.onnx", device: Device | str = Device.AUTO) -> TubeModel:
+def load_model(
+    path: str | Path = "tubes.onnx", device: Device | str = Device.AUTO, *, cache: GraphCache | None = None
+) -> TubeModel:
     """Load a model file that ``tubes export`` wrote.
 
     Args:
         path: the ONNX file.
         device: ``"auto"`` (CUDA where it loads, otherwise the CPU), ``"cpu"`` or ``"cuda"``.
+        cache: where the CPU's optimised graphs are kept between processes; None keeps none.
 
     Raises:
         ModelFileError: no such file, not ONNX, not exported by us, or its metadata contradicts its graph.
         DeviceError: a device asked for by name did not load.
     """
     path = Path(path)
-    with ThreadPoolExecutor(1) as pool:  # hashed on another core while the session is made
-        sha256 = pool.submit(_sha256, path)
-        session = open_session(path, device)
-    spec = ModelSpec.from_metadata(session.metadata)
-    _check_graph(path, session, spec)
-    return TubeModel(path, sha256.result(), session, spec)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return TubeModel.of(path, open_session(path, device, cache))
 
 
 def _check_graph(path: Path, session: Session, spec: ModelSpec) -> None:

@@ -1,8 +1,9 @@
 """Tubes drawn on frames, as the published reference draws them. Pure functions: arrays in, new arrays out."""
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from ._opencv import cv2
 
 _ALPHA_LOW, _ALPHA_HIGH = 20, 255
 

@@ -2,9 +2,11 @@
 
 import contextlib
 import ctypes
+import hashlib
 import io
 import sys
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,11 +16,14 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from .errors import DeviceError, ModelFileError
+from .graph_cache import GraphCache
 
 RUNTIME_VERSION: str = ort.__version__
 # Warnings and below stay out of the user's terminal: what matters is raised or noted by this module.
 _LOG_ERRORS_ONLY = 3
 _LOG_NOTHING = 4
+_CPU = ["CPUExecutionProvider"]
+_GRAPH, _WEIGHTS = "graph.onnx", "graph.bin"
 _CUDA_MEND = "install CUDA and cuDNN beside it with: pip install 'saliency-tubes[cuda]'"
 
 
@@ -46,8 +51,9 @@ class Activations:
 class Session:
     """One loaded model file on one device. Made by `open_session`."""
 
-    def __init__(self, inference: ort.InferenceSession, device: Device, note: str | None) -> None:
+    def __init__(self, inference: ort.InferenceSession, sha256: str, device: Device, note: str | None) -> None:
         self._inference = inference
+        self.sha256 = sha256
         self.device = device
         self.note = note
         self.metadata: Mapping[str, str] = inference.get_modelmeta().custom_metadata_map
@@ -81,13 +87,14 @@ class Session:
         return Activations(logits=logits, features=features)
 
 
-def open_session(path: Path, device: Device | str = Device.AUTO) -> Session:
+def open_session(path: Path, device: Device | str = Device.AUTO, cache: GraphCache | None = None) -> Session:
     """Load a model file on a device.
 
     Args:
         path: an ONNX file.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where it loads, otherwise the CPU. A device asked for
             by name never falls back to another.
+        cache: where to look for, and keep, the graph as optimised for the CPU. None: optimise it anew.
 
     Raises:
         ModelFileError: no such file, not ONNX, or ONNX Runtime cannot load it.
@@ -102,24 +109,58 @@ def open_session(path: Path, device: Device | str = Device.AUTO) -> Session:
             f"no model file at {path}: make one with `tubes export WEIGHTS --output {path}`, "
             "or name another with --model"
         )
-    if wanted is Device.CPU:
-        return Session(_load(path, ["CPUExecutionProvider"]), Device.CPU, None)
+    with ThreadPoolExecutor(1) as pool:  # hashed on another core while the session is made
+        digest = pool.submit(_sha256, path)
+        obstacle = None
+        if wanted is not Device.CPU:
+            inference, obstacle = _load_cuda(path)
+            if inference is not None:
+                return Session(inference, digest.result(), Device.CUDA, None)
+            if wanted is Device.CUDA:
+                raise DeviceError(f"CUDA did not load: {obstacle}. `--device cpu` needs none of this")
+        note = None if obstacle is None else f"running on the CPU: {obstacle}"
+        return Session(_load_cpu(path, cache, digest), digest.result(), Device.CPU, note)
+
+
+def _load_cuda(path: Path) -> tuple[ort.InferenceSession | None, str | None]:
+    """The session on CUDA, or what kept it from loading."""
     obstacle = _cuda_obstacle()
-    if obstacle is None:
-        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it misses, and stdout is for results
-            ort.preload_dlls()
-        # ONNX Runtime falls back to the CPU by itself and only logs it: what really loaded is what it lists.
-        inference = _load(path, ["CUDAExecutionProvider", "CPUExecutionProvider"])
-        if "CUDAExecutionProvider" in inference.get_providers():
-            return Session(inference, Device.CUDA, None)
-        obstacle = _missing_library()
-    if wanted is Device.CUDA:
-        raise DeviceError(f"CUDA did not load: {obstacle}. `--device cpu` needs none of this")
-    return Session(_load(path, ["CPUExecutionProvider"]), Device.CPU, f"running on the CPU: {obstacle}")
+    if obstacle is not None:
+        return None, obstacle
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it misses, and stdout is for results
+        ort.preload_dlls()
+    # ONNX Runtime falls back to the CPU by itself and only logs it: what really loaded is what it lists.
+    inference = _load(path, ["CUDAExecutionProvider", "CPUExecutionProvider"], ort.SessionOptions())
+    return (inference, None) if "CUDAExecutionProvider" in inference.get_providers() else (None, _missing_library())
 
 
-def _load(path: Path, providers: list[str]) -> ort.InferenceSession:
-    options = ort.SessionOptions()
+def _load_cpu(path: Path, cache: GraphCache | None, digest: Future[str]) -> ort.InferenceSession:
+    if cache is None:
+        return _load(path, _CPU, ort.SessionOptions())
+    entry = cache.entry(path, RUNTIME_VERSION)
+    if (origin := cache.origin(entry)) is not None:
+        optimised = ort.SessionOptions()
+        optimised.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+        with contextlib.suppress(ModelFileError):  # damaged: made anew
+            inference = _load(entry / _GRAPH, _CPU, optimised)
+            if origin == digest.result():
+                cache.used(entry)
+                return inference
+    try:
+        with cache.filling(entry) as staging:
+            options = ort.SessionOptions()
+            options.optimized_model_filepath = str(staging / _GRAPH)
+            # Beside the graph, weights are mapped into memory instead of parsed and copied.
+            options.add_session_config_entry("session.optimized_model_external_initializers_file_name", _WEIGHTS)
+            options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+            inference = _load(path, _CPU, options)
+            cache.publish(staging, entry, digest.result())
+            return inference
+    except (OSError, ModelFileError):  # the cache cannot be written, or the model cannot be loaded: find out which
+        return _load(path, _CPU, ort.SessionOptions())
+
+
+def _load(path: Path, providers: list[str], options: ort.SessionOptions) -> ort.InferenceSession:
     options.log_severity_level = _LOG_NOTHING if "CUDAExecutionProvider" in providers else _LOG_ERRORS_ONLY
     try:
         return ort.InferenceSession(str(path), options, providers=providers)
@@ -128,6 +169,11 @@ def _load(path: Path, providers: list[str]) -> ort.InferenceSession:
             f"{path} is not a model that ONNX Runtime {RUNTIME_VERSION} can load ({_first_line(error)}): "
             "expected an ONNX file that `tubes export WEIGHTS` wrote"
         ) from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _cuda_obstacle() -> str | None:

@@ -15,10 +15,10 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import av
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from ._opencv import cv2
 from .errors import OutputError
 
 INFO_FILE = "info.json"

@@ -11,7 +11,7 @@ import torch
 from onnx import helper
 from saliency_tubes import __version__
 from saliency_tubes.errors import ExportError, OutputError, ParityError
-from saliency_tubes.preprocess import Norm, preset
+from saliency_tubes.presets import Norm, preset
 from saliency_tubes.spec import Layout, ModelSpec
 
 from .checkpoint import Checkpoint, load_checkpoint

@@ -24,7 +24,7 @@ def test_the_runtime_needs_no_torch_onnx_or_scipy() -> None:
     forbidden = ("torch", "onnx", "onnxscript", "scipy", "safetensors", "saliency_tubes_export")
     script = (
         f"import sys; forbidden = {forbidden!r}; sys.modules.update(dict.fromkeys(forbidden))\n"
-        "import saliency_tubes, saliency_tubes.cli\n"
+        "import saliency_tubes, saliency_tubes.cli, saliency_tubes.model\n"
         "print(sorted(name for name in forbidden if sys.modules[name] is not None))"
     )
 
@@ -42,7 +42,7 @@ def test_only_the_session_imports_onnxruntime() -> None:
 
 def test_an_opencv_without_its_system_libraries_names_the_mend(tmp_path: Path) -> None:
     (tmp_path / "cv2.py").write_text("raise ImportError('libGL.so.1: cannot open shared object file')")
-    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); import saliency_tubes"
+    script = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from saliency_tubes import load_model"
 
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
 

@@ -89,7 +89,7 @@ class TestWithoutCuda:
         monkeypatch.setattr(ort, "preload_dlls", lambda: print("Failed to load libcublasLt.so.13"))  # noqa: T201
         monkeypatch.setattr(ctypes, "CDLL", load)
         real = session._load
-        monkeypatch.setattr(session, "_load", lambda path, _: real(path, ["CPUExecutionProvider"]))
+        monkeypatch.setattr(session, "_load", lambda path, _, options: real(path, ["CPUExecutionProvider"], options))
 
     @pytest.mark.usefixtures("no_driver")
     def test_cuda_by_name_is_an_error_that_names_the_driver(self, model_file: Path) -> None:

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch")
 import onnx  # noqa: E402
 from saliency_tubes import load_model  # noqa: E402
 from saliency_tubes.errors import CheckpointError, ExportError, OutputError, ParityError  # noqa: E402
-from saliency_tubes.preprocess import Norm, preset  # noqa: E402
+from saliency_tubes.presets import Norm, preset  # noqa: E402
 from saliency_tubes.session import open_session  # noqa: E402
 from saliency_tubes.spec import ModelSpec  # noqa: E402
 from saliency_tubes_export import export_checkpoint, exporter  # noqa: E402
