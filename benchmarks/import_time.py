@@ -1,18 +1,23 @@
-"""Claim: ``import saliency_tubes`` takes under 0.5 s, and PyTorch, ONNX and SciPy are neither imported nor needed.
+"""Claim: importing the package takes under 0.5 s, and PyTorch, ONNX and SciPy are neither imported nor needed.
 
-The import statement alone, timed inside a new interpreter each round. Beside it the reference's imports (PyTorch,
+``from saliency_tubes import load_model``, which imports everything that explaining a clip needs, timed inside a new
+interpreter each round. Beside it the reference's imports (PyTorch,
 SciPy, OpenCV). "Not needed" is tried: `tubes run` explains the clip in an interpreter that refuses to import them.
 """
 
+import os
 import subprocess
 import sys
+
+from saliency_tubes.graph_cache import VARIABLE
 
 from .harness import Below, Clock, Result
 from .inputs import Inputs
 
 NAME = "import"
 _ABSENT = ("torch", "onnx", "scipy")
-_TIME = "import time; t = time.perf_counter(); import {modules}; print(time.perf_counter() - t)"
+_OURS = "from saliency_tubes import load_model"
+_TIME = "import time; t = time.perf_counter(); {statement}; print(time.perf_counter() - t)"
 _RUN_WITHOUT = f"""
 import sys
 
@@ -30,20 +35,20 @@ def measure(inputs: Inputs, clock: Clock) -> Result:
     _check_not_imported()
     _check_not_needed(inputs)
     reference, ours = clock.interleave(
-        NAME, lambda _: _import_seconds("torch, scipy.ndimage, cv2"), lambda _: _import_seconds("saliency_tubes")
+        NAME, lambda _: _import_seconds("import torch, scipy.ndimage, cv2"), lambda _: _import_seconds(_OURS)
     )
     facts = ((f"neither imported nor needed: {', '.join(_ABSENT)}", "yes"),)
-    return Result(NAME, "import saliency_tubes", "s", ours, reference, Below(0.5), facts)
+    return Result(NAME, _OURS, "s", ours, reference, Below(0.5), facts)
 
 
-def _import_seconds(modules: str) -> float:
-    return float(_python(_TIME.format(modules=modules)))
+def _import_seconds(statement: str) -> float:
+    return float(_python(_TIME.format(statement=statement)))
 
 
 def _check_not_imported() -> None:
-    found = _python(f"import sys, saliency_tubes; print(*[name for name in {_ABSENT} if name in sys.modules])").strip()
+    found = _python(f"import sys; {_OURS}; print(*[name for name in {_ABSENT} if name in sys.modules])").strip()
     if found:
-        raise RuntimeError(f"import saliency_tubes imports {found}")
+        raise RuntimeError(f"{_OURS!r} imports {found}")
 
 
 def _check_not_needed(inputs: Inputs) -> None:
@@ -55,7 +60,8 @@ def _check_not_needed(inputs: Inputs) -> None:
 
 
 def _python(code: str, *arguments: str) -> str:
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True)
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {VARIABLE: ""})
     if done.returncode != 0:
         raise RuntimeError(f"a new interpreter failed:\n{done.stderr}")
     return done.stdout

@@ -88,7 +88,7 @@ class TubeModel:
         logits, features = activations.logits[0], activations.features[0]
         ranked = np.argsort(-logits, kind="stable")[: top_k or (0 if wanted else 1)]
         labels = list(dict.fromkeys([*wanted, *ranked.tolist()]))
-        with _one_blas_thread():
+        with one_blas_thread():
             maps = class_activation_map(features, self.spec.weight[labels])
             tubes = tuple(build_tube(k, raw, frames.shape[:3]) for k, raw in zip(labels, maps, strict=True))
         built = time.perf_counter()
@@ -175,7 +175,7 @@ def _read_crops(clip: Clip, spec: ModelSpec) -> tuple[NDArray[np.int64], NDArray
     )
 
 
-def _one_blas_thread() -> AbstractContextManager[object]:
+def one_blas_thread() -> AbstractContextManager[object]:
     """Keep NumPy's BLAS to one thread.
 
     On products of a millisecond its other threads gain nothing, and then go on spinning on the cores that the network

@@ -1,11 +1,21 @@
 """Tubes drawn on frames, as the published reference draws them. Pure functions: arrays in, new arrays out."""
 
+from functools import cache
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ._opencv import cv2
 
 _ALPHA_LOW, _ALPHA_HIGH = 20, 255
+
+
+@cache
+def _half_jet() -> NDArray[np.uint8]:
+    """(256, 1, 3) uint8 RGB: OpenCV's JET, halved, for every level."""
+    levels = np.arange(256, dtype=np.uint8).reshape(-1, 1)
+    rgb = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)
+    return np.asarray(rgb, dtype=np.uint8) // 2
 
 
 def heatmap(values: NDArray[np.float32], frames: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -20,9 +30,8 @@ def heatmap(values: NDArray[np.float32], frames: NDArray[np.uint8]) -> NDArray[n
     """
     T, H, W = values.shape
     levels = (values * np.float32(255)).astype(np.uint8).reshape(T * H, W)
-    jet = cv2.cvtColor(cv2.applyColorMap(levels, cv2.COLORMAP_JET), cv2.COLOR_BGR2RGB)
-    image = np.floor_divide(jet, 2, dtype=np.uint8).reshape(frames.shape)
-    image += frames // 2
+    image = np.asarray(cv2.applyColorMap(levels, _half_jet()), dtype=np.uint8).reshape(frames.shape)
+    image += frames >> 1
     return image
 
 
@@ -38,10 +47,11 @@ def focusmap(values: NDArray[np.float32], frames: NDArray[np.uint8]) -> NDArray[
     Returns:
         (T, H, W, 4) uint8 RGBA, alpha not premultiplied.
     """
-    image = np.empty((*values.shape, 4), dtype=np.uint8)
-    image[..., :3] = frames
+    T, H, W = values.shape
+    opaque = cv2.cvtColor(np.ascontiguousarray(frames).reshape(T * H, W, 3), cv2.COLOR_RGB2RGBA)
+    image = np.asarray(opaque, dtype=np.uint8).reshape(T, H, W, 4)
     for tube_frame, out in zip(values, image, strict=True):
         alpha = np.empty(tube_frame.shape, dtype=np.uint8)
         cv2.normalize(tube_frame, alpha, _ALPHA_LOW, _ALPHA_HIGH, cv2.NORM_MINMAX, cv2.CV_8U)
-        out[..., 3] = alpha
+        cv2.insertChannel(alpha, out, 3)
     return image

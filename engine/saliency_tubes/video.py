@@ -5,8 +5,11 @@ decodes lazily and yields `Frame`s in order.
 """
 
 import math
+import os
 import re
+from collections import deque
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +28,7 @@ _NOT_VIDEO_FORMATS = frozenset({"tty", "concat", "hls", "dash", "imf"})
 # A file whose pictures end this much before the time it announces was cut short.
 _SHORTFALL_SECONDS = 1.0
 _SHORTFALL_SHARE = 0.1
+_DECODERS = min(4, os.cpu_count() or 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +123,16 @@ class FrameFolder:
         Raises:
             SourceError: an image cannot be decoded.
         """
-        for index in indices:
-            yield Frame(index, math.nan, _read_image(self._files[index]))
+        with ThreadPoolExecutor(_DECODERS) as pool:  # OpenCV decodes without the interpreter's lock
+            ahead = deque[Future[NDArray[np.uint8]]]()
+            try:
+                for position, index in enumerate(indices):
+                    for later in indices[position + len(ahead) : position + 2 * _DECODERS]:
+                        ahead.append(pool.submit(_read_image, self._files[later]))
+                    yield Frame(index, math.nan, ahead.popleft().result())
+            finally:
+                for image in ahead:
+                    image.cancel()
 
     def _check_sizes(self) -> None:
         """Compare the sizes of all frames, from their headers alone."""

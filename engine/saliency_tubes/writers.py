@@ -141,7 +141,7 @@ def write_mp4(path: Path, images: NDArray[np.uint8], seconds_per_frame: float) -
     even = np.pad(images, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
     with _muxer(path, "mp4", movflags="+faststart") as container:
         rate = Fraction(1 / seconds_per_frame).limit_denominator(1000)
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "superfast"})
+        stream = container.add_stream("libx264", rate=rate, options={"crf": "17", "preset": "ultrafast"})
         stream.height, stream.width = even.shape[1:3]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.thread_count = 1  # the other cores have other files to write: less work in all
