@@ -14,6 +14,7 @@ TAPS = 3  # frames that a kernel spans, where it spans any but its own
 STEM_CHANNELS = 4  # an input of so few channels (RGB) is a pass over pixels, whatever its kernel
 _MOST_WASTE = 2.0  # windows that multiply by more zeros than this lose to the plain convolution, or to bands
 _LARGEST_WINDOW = 4
+_LONGEST_BAND = 8  # frames; the zeros in a band grow with the square of its length
 _THIN = 13  # bands of thicker groups would gain nothing more, and cost many megabytes
 
 
@@ -78,7 +79,14 @@ class Conv:
         """Whether it is one over bands of frames."""
         c_in, c_out = self.group_channels
         blocks = c_in * self.t % BLOCK == 0 and c_out * self.t_out % BLOCK == 0
-        return self.groups > 1 and self.weight.shape[2] == TAPS and self.centred and blocks and 1 < c_in < _THIN
+        return (
+            self.groups > 1
+            and self.weight.shape[2] == TAPS
+            and self.centred
+            and blocks
+            and 1 < c_in < _THIN
+            and self.t <= _LONGEST_BAND
+        )
 
 
 def read_conv(node: onnx.NodeProto, arrays: Sequence[NDArray[np.float32]], t: int, t_out: int) -> Conv | None:
