@@ -62,8 +62,7 @@ def prepared(say: Callable[[str], None]) -> Iterator[Inputs]:
             origin = f"synthetic clip and checkpoint, seed {_SEED}"
             write_synthetic(folder)
         say("exporting the checkpoint")
-        model = folder / "tubes.onnx"
-        _export(weights, model)
+        model = exported(weights, folder / "tubes.onnx")
         out = folder / "out"
         out.mkdir()
         yield Inputs(origin, weights, frames, model, _LABEL, out)
@@ -81,11 +80,12 @@ def tubes_command(*arguments: str | Path) -> list[str]:
     return [str(Path(sysconfig.get_path("scripts")) / "tubes"), *map(str, arguments)]
 
 
-def _export(weights: Path, model: Path) -> None:
-    """By the command, in a process of its own, so that this one stays clean of the exporter's libraries."""
-    done = subprocess.run(tubes_command("export", weights, "--output", model), capture_output=True, text=True)
+def exported(weights: Path, model: Path, *options: str) -> Path:
+    """Export by the command, in a process of its own, so that this one stays clean of the exporter's libraries."""
+    done = subprocess.run(tubes_command("export", weights, "--output", model, *options), capture_output=True, text=True)
     if done.returncode != 0:
         raise RuntimeError(f"`tubes export` failed:\n{done.stderr}")
+    return model
 
 
 def _write_clip(folder: Path) -> None:
