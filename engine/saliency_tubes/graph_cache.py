@@ -4,7 +4,9 @@ import contextlib
 import hashlib
 import os
 import platform
+import re
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +15,8 @@ VARIABLE = "SALIENCY_TUBES_CACHE"
 _KEPT = 4  # networks; each takes what its model file takes
 _FORMAT = "1"
 _ORIGIN = "origin.sha256"
+_PARTIAL = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{12}\.partial")
+_ABANDONED_SECONDS = 3600  # whoever was filling it was killed
 
 
 class GraphCache:
@@ -28,17 +32,20 @@ class GraphCache:
 
     @classmethod
     def of_user(cls) -> "GraphCache | None":
-        """The user's own: ``$SALIENCY_TUBES_CACHE``, or the system's place for caches. None where that is empty."""
+        """The user's own: ``$SALIENCY_TUBES_CACHE``, or the system's place for caches.
+
+        None where the variable is empty, or there is no such place.
+        """
         chosen = os.environ.get(VARIABLE)
         if chosen is not None:
             return cls(Path(chosen)) if chosen else None
-        if platform.system() == "Windows":
-            home = os.environ.get("LOCALAPPDATA")
-        elif platform.system() == "Darwin":
-            home = str(Path("~/Library/Caches").expanduser())
-        else:
-            home = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
-        return cls(Path(home) / "saliency-tubes") if home else None
+        by_system = {"Windows": os.environ.get("LOCALAPPDATA", ""), "Darwin": "~/Library/Caches"}
+        home = by_system.get(platform.system(), os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+        try:
+            folder = Path(home).expanduser() / "saliency-tubes"
+        except RuntimeError:  # a user without a home
+            return None
+        return cls(folder) if folder.is_absolute() else None  # never in the working folder
 
     def entry(self, model: Path, runtime: str) -> Path:
         """The folder of a model file under a version of the runtime, whether it exists or not."""
@@ -86,7 +93,12 @@ class GraphCache:
     def _drop_old(self) -> None:
         entries = [path for path in self.folder.iterdir() if (path / _ORIGIN).is_file()]
         entries.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in entries[_KEPT:]:
+        abandoned = [
+            path
+            for path in self.folder.glob("*.partial")
+            if _PARTIAL.fullmatch(path.name) and time.time() - path.stat().st_mtime > _ABANDONED_SECONDS
+        ]
+        for path in entries[_KEPT:] + abandoned:
             shutil.rmtree(path, ignore_errors=True)
 
 

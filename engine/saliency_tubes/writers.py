@@ -5,8 +5,10 @@ import ctypes
 import functools
 import json
 import os
+import re
 import shutil
 import sys
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +30,7 @@ _PNG_OPTIONS = (
     *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP),
     *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY),
 )
+_ABANDONED_SECONDS = 24 * 3600  # a folder that was last written to this long ago has nobody filling it
 _GIF_TICK = Fraction(1, 100)  # GIF counts time in hundredths of a second
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
@@ -50,6 +53,7 @@ def replacing_folder(target: Path) -> Iterator[Path]:
     made: list[Path] = []
     try:
         _refuse_foreign(target)
+        _sweep(target)
         made = [parent for parent in staging.parents if not parent.exists()]
         staging.mkdir(parents=True)
         yield staging
@@ -195,6 +199,15 @@ def _refuse_foreign(target: Path) -> None:
             f"{target} holds files that this program did not write ({', '.join(foreign[:3])}{more}), and replacing it "
             "would delete them: move them, or choose another --out"
         )
+
+
+def _sweep(target: Path) -> None:
+    """Remove what runs that were killed left beside `target`."""
+    leftover = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{12}\.partial")
+    with contextlib.suppress(OSError):  # no folder yet, or none that may be listed
+        for path in target.parent.iterdir():
+            if leftover.fullmatch(path.name) and time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _move_into_place(staging: Path, target: Path) -> None:

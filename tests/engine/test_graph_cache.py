@@ -1,4 +1,5 @@
 import os
+import platform
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,6 +119,35 @@ def test_only_the_latest_entries_are_kept_and_nothing_foreign_is_touched(tmp_pat
     assert len(kept) == graph_cache._KEPT
     assert models[0] in kept
     assert (cache.folder / "mine").is_dir()
+
+
+def test_what_a_killed_process_left_is_removed_after_a_while(model: Path, cache: GraphCache) -> None:
+    left = {age: cache.folder / f"{'0' * 64}.{'a' * 11}{age}.partial" for age in (0, 1)}
+    foreign = cache.folder / "holiday.partial"
+    for folder in (*left.values(), foreign):
+        folder.mkdir(parents=True)
+    for folder in (left[1], foreign):
+        os.utime(folder, (1000, 1000))
+
+    open_session(model, "cpu", cache)
+
+    assert left[0].exists()
+    assert not left[1].exists()
+    assert foreign.exists()
+
+
+def test_without_a_home_there_is_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless(path: Path) -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv(graph_cache.VARIABLE)
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
+    monkeypatch.setenv("XDG_CACHE_HOME", "relative")
+    assert GraphCache.of_user() is None
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "expanduser", homeless)
+    assert GraphCache.of_user() is None
 
 
 def test_another_runtime_or_processor_has_entries_of_its_own(

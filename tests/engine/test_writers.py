@@ -209,3 +209,18 @@ def test_a_gif_has_the_frames_the_pace_and_loops(tmp_path: Path) -> None:
 def test_json_refuses_nan(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         writers.write_json(tmp_path / "info.json", {"logit": float("nan")})
+
+
+def test_what_a_killed_run_left_is_removed_after_a_day(tmp_path: Path) -> None:
+    left = {age: tmp_path / f".5.{'a' * 11}{age}.partial" for age in (0, 1)}
+    other, foreign = tmp_path / f".55.{'a' * 12}.partial", tmp_path / ".5.notes.partial"
+    for folder in (*left.values(), other, foreign):
+        folder.mkdir()
+        (folder / "000.png").write_bytes(b"")
+    for folder in (left[1], other, foreign):
+        os.utime(folder, (1000, 1000))
+
+    with replacing_folder(tmp_path / "5") as staging:
+        (staging / "a").write_text("new")
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([left[0].name, other.name, foreign.name, "5"])
