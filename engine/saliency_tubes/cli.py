@@ -106,7 +106,7 @@ def run(
     """
     with _progress() as progress:
         progress(f"loading {model}")
-        explanation = _load(model, device).explain(clip, label, top_k=top_k, progress=progress)
+        explanation = _load(model, device, GraphCache.of_user()).explain(clip, label, top_k=top_k, progress=progress)
         folders = explanation.save(out, progress)
     for note in explanation.notes:
         _say(f"note: {note}", error=True)
@@ -120,7 +120,7 @@ def info(
     debug: DebugOption = False,
 ) -> None:
     """Show what a model file says of itself."""
-    spec = _load(model, Device.CPU).spec
+    spec = _load(model, Device.CPU, None).spec
     _say(json.dumps(spec.describe()) if as_json else _info_text(model, spec))
 
 
@@ -170,10 +170,10 @@ def export(
     _say(f"wrote {output}")
 
 
-def _load(path: Path, device: Device) -> "TubeModel":
+def _load(path: Path, device: Device, cache: GraphCache | None) -> "TubeModel":
     """`load_model` at the start of a process: the rest of the package is imported while the session is made."""
     with ThreadPoolExecutor(1) as pool:
-        session = pool.submit(open_session, path, device, GraphCache.of_user())
+        session = pool.submit(open_session, path, device, cache)
         from .model import TubeModel
 
         return TubeModel.of(path, session.result())

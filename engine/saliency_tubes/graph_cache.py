@@ -1,4 +1,4 @@
-"""Optimised graphs kept between processes, so that the next one loads its network in a quarter of the time."""
+"""Optimised graphs kept between processes, so that the next one loads its network in a fraction of the time."""
 
 import contextlib
 import hashlib
@@ -12,19 +12,21 @@ from collections.abc import Iterator
 from pathlib import Path
 
 VARIABLE = "SALIENCY_TUBES_CACHE"
+GRAPH, WEIGHTS = "graph.onnx", "graph.bin"
+_CONTENT = "content.sha256"
 _KEPT = 4  # networks; each takes what its model file takes
 _FORMAT = "1"
-_ORIGIN = "origin.sha256"
+_ENTRY = re.compile(r"[0-9a-f]{64}")
 _PARTIAL = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{12}\.partial")
 _ABANDONED_SECONDS = 3600  # whoever was filling it was killed
 
 
 class GraphCache:
-    """A folder with one sub-folder for each model file that was loaded lately.
+    """A folder with one sub-folder, an *entry*, for each model that was loaded lately.
 
-    An entry belongs to one path, size and time of a model file, one version of the runtime and one kind of processor:
-    an optimised graph is made for all of these. It also names the SHA-256 of the file it was made from, and is used
-    only if that is still the file's. Entries appear whole or not at all; of two processes that write one, either wins.
+    An entry belongs to the content of a model file, a version of the runtime and a kind of processor: an optimised
+    graph is made for all of these. It holds the graph, its weights, and the SHA-256 of both, without which it is not
+    used. Entries appear whole or not at all; of two processes that write one, the first wins.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -36,29 +38,45 @@ class GraphCache:
 
         None where the variable is empty, or there is no such place.
         """
-        chosen = os.environ.get(VARIABLE)
-        if chosen is not None:
-            return cls(Path(chosen)) if chosen else None
         by_system = {"Windows": os.environ.get("LOCALAPPDATA", ""), "Darwin": "~/Library/Caches"}
         home = by_system.get(platform.system(), os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+        chosen = os.environ.get(VARIABLE, str(Path(home) / "saliency-tubes"))
         try:
-            folder = Path(home).expanduser() / "saliency-tubes"
+            folder = Path(chosen).expanduser()
         except RuntimeError:  # a user without a home
             return None
         return cls(folder) if folder.is_absolute() else None  # never in the working folder
 
-    def entry(self, model: Path, runtime: str) -> Path:
-        """The folder of a model file under a version of the runtime, whether it exists or not."""
-        status = model.stat()
-        key = (_FORMAT, runtime, _processor(), model.resolve(), status.st_size, status.st_mtime_ns)
-        return self.folder / hashlib.sha256(repr(key).encode("utf-8", errors="surrogateescape")).hexdigest()
+    def entry(self, model_sha256: str, runtime: str) -> Path:
+        """The folder of a model under a version of the runtime, whether it exists or not."""
+        key = (_FORMAT, runtime, _processor(), model_sha256)
+        return self.folder / hashlib.sha256(repr(key).encode()).hexdigest()
 
-    def origin(self, entry: Path) -> str | None:
-        """The SHA-256 of the model file that an entry was made from; None where there is no entry."""
+    def holds(self, entry: Path) -> bool:
+        """Whether there is such an entry, as far as one may look."""
         try:
-            return (entry / _ORIGIN).read_text(encoding="ascii")
+            return entry.is_dir()
+        except OSError:
+            return False
+
+    def is_sound(self, entry: Path) -> bool:
+        """Whether an entry holds what was written into it."""
+        try:
+            return (entry / _CONTENT).read_text(encoding="ascii") == _content(entry)
         except (OSError, ValueError):
-            return None
+            return False
+
+    def used(self, entry: Path) -> None:
+        """Note that an entry was of use."""
+        with contextlib.suppress(OSError):
+            os.utime(entry)
+
+    def discard(self, entry: Path) -> None:
+        """Take an entry away, first out of others' sight."""
+        retired = _partial(entry)
+        with contextlib.suppress(OSError):
+            entry.rename(retired)
+        shutil.rmtree(retired, ignore_errors=True)
 
     @contextlib.contextmanager
     def filling(self, entry: Path) -> Iterator[Path]:
@@ -67,39 +85,43 @@ class GraphCache:
         Raises:
             OSError: the folder cannot be made.
         """
-        staging = entry.with_name(f"{entry.name}.{uuid.uuid4().hex[:12]}.partial")
+        staging = _partial(entry)
         staging.mkdir(parents=True)
         try:
             yield staging
         finally:
             shutil.rmtree(staging, ignore_errors=True)
 
-    def publish(self, staging: Path, entry: Path, origin: str) -> None:
-        """Move a filled folder into place, and drop the entries that were used least lately.
+    def publish(self, staging: Path, entry: Path) -> None:
+        """Move a filled folder into place, unless another process was first, and drop what was used least lately.
 
         A cache that cannot be written is no error: the next process loads the model file.
         """
         with contextlib.suppress(OSError):
-            (staging / _ORIGIN).write_text(origin, encoding="ascii")
-            shutil.rmtree(entry, ignore_errors=True)
+            (staging / _CONTENT).write_text(_content(staging), encoding="ascii")
             staging.rename(entry)
             self._drop_old()
 
-    def used(self, entry: Path) -> None:
-        """Note that an entry was of use."""
-        with contextlib.suppress(OSError):
-            os.utime(entry)
-
     def _drop_old(self) -> None:
-        entries = [path for path in self.folder.iterdir() if (path / _ORIGIN).is_file()]
-        entries.sort(key=lambda path: path.stat().st_mtime, reverse=True)
-        abandoned = [
-            path
-            for path in self.folder.glob("*.partial")
-            if _PARTIAL.fullmatch(path.name) and time.time() - path.stat().st_mtime > _ABANDONED_SECONDS
-        ]
-        for path in entries[_KEPT:] + abandoned:
-            shutil.rmtree(path, ignore_errors=True)
+        present = sorted(self.folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+        for path in [path for path in present if _ENTRY.fullmatch(path.name)][_KEPT:]:
+            self.discard(path)
+        for path in present:
+            if _PARTIAL.fullmatch(path.name) and time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+                shutil.rmtree(path, ignore_errors=True)
+
+
+def _partial(entry: Path) -> Path:
+    return entry.with_name(f"{entry.name}.{uuid.uuid4().hex[:12]}.partial")
+
+
+def _content(folder: Path) -> str:
+    """The SHA-256 of the graph's, then of the weights' own."""
+    digests = []
+    for name in (GRAPH, WEIGHTS):
+        with (folder / name).open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return " ".join(digests)
 
 
 def _processor() -> str:

@@ -16,14 +16,14 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from .errors import DeviceError, ModelFileError
-from .graph_cache import GraphCache
+from .graph_cache import GRAPH, WEIGHTS, GraphCache
+from .spec import SCHEMA_KEY
 
 RUNTIME_VERSION: str = ort.__version__
 # Warnings and below stay out of the user's terminal: what matters is raised or noted by this module.
 _LOG_ERRORS_ONLY = 3
 _LOG_NOTHING = 4
 _CPU = ["CPUExecutionProvider"]
-_GRAPH, _WEIGHTS = "graph.onnx", "graph.bin"
 _CUDA_MEND = "install CUDA and cuDNN beside it with: pip install 'saliency-tubes[cuda]'"
 
 
@@ -119,7 +119,7 @@ def open_session(path: Path, device: Device | str = Device.AUTO, cache: GraphCac
             if wanted is Device.CUDA:
                 raise DeviceError(f"CUDA did not load: {obstacle}. `--device cpu` needs none of this")
         note = None if obstacle is None else f"running on the CPU: {obstacle}"
-        return Session(_load_cpu(path, cache, digest), digest.result(), Device.CPU, note)
+        return Session(_load_cpu(path, cache, digest, pool), digest.result(), Device.CPU, note)
 
 
 def _load_cuda(path: Path) -> tuple[ort.InferenceSession | None, str | None]:
@@ -134,30 +134,47 @@ def _load_cuda(path: Path) -> tuple[ort.InferenceSession | None, str | None]:
     return (inference, None) if "CUDAExecutionProvider" in inference.get_providers() else (None, _missing_library())
 
 
-def _load_cpu(path: Path, cache: GraphCache | None, digest: Future[str]) -> ort.InferenceSession:
-    if cache is None:
+def _load_cpu(
+    path: Path, cache: GraphCache | None, digest: Future[str], pool: ThreadPoolExecutor
+) -> ort.InferenceSession:
+    try:
+        entry = None if cache is None else cache.entry(digest.result(), RUNTIME_VERSION)
+    except OSError:  # the model file cannot be read: loading it says so
+        entry = None
+    if cache is None or entry is None:
         return _load(path, _CPU, ort.SessionOptions())
-    entry = cache.entry(path, RUNTIME_VERSION)
-    if (origin := cache.origin(entry)) is not None:
-        optimised = ort.SessionOptions()
-        optimised.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        with contextlib.suppress(ModelFileError):  # damaged: made anew
-            inference = _load(entry / _GRAPH, _CPU, optimised)
-            if origin == digest.result():
-                cache.used(entry)
-                return inference
+    if cache.holds(entry):
+        if (kept := _load_kept(cache, entry, pool)) is not None:
+            return kept
+        cache.discard(entry)
     try:
         with cache.filling(entry) as staging:
             options = ort.SessionOptions()
-            options.optimized_model_filepath = str(staging / _GRAPH)
+            options.optimized_model_filepath = str(staging / GRAPH)
             # Beside the graph, weights are mapped into memory instead of parsed and copied.
-            options.add_session_config_entry("session.optimized_model_external_initializers_file_name", _WEIGHTS)
+            options.add_session_config_entry("session.optimized_model_external_initializers_file_name", WEIGHTS)
             options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
             inference = _load(path, _CPU, options)
-            cache.publish(staging, entry, digest.result())
+            if SCHEMA_KEY in inference.get_modelmeta().custom_metadata_map:  # others are refused: not worth a place
+                cache.publish(staging, entry)
             return inference
-    except (OSError, ModelFileError):  # the cache cannot be written, or the model cannot be loaded: find out which
+    except (OSError, ModelFileError):  # either the cache cannot be written or the model cannot be loaded: see which
         return _load(path, _CPU, ort.SessionOptions())
+
+
+def _load_kept(cache: GraphCache, entry: Path, pool: ThreadPoolExecutor) -> ort.InferenceSession | None:
+    """The session of a kept graph; None where the entry is damaged, which is found out beside the loading."""
+    sound = pool.submit(cache.is_sound, entry)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        inference = _load(entry / GRAPH, _CPU, options)
+    except ModelFileError:
+        return None
+    if not sound.result():
+        return None
+    cache.used(entry)
+    return inference
 
 
 def _load(path: Path, providers: list[str], options: ort.SessionOptions) -> ort.InferenceSession:

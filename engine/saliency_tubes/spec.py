@@ -25,6 +25,7 @@ from .errors import LabelError, ModelFileError
 
 SCHEMA = "1"
 _PREFIX = "saliency_tubes."
+SCHEMA_KEY = _PREFIX + "schema"
 _MAX_SIDE = 65_536
 
 
@@ -176,7 +177,7 @@ class ModelSpec:
     def to_metadata(self) -> dict[str, str]:
         """The ONNX metadata entries that `from_metadata` reads back."""
         return {
-            _PREFIX + "schema": SCHEMA,
+            SCHEMA_KEY: SCHEMA,
             _PREFIX + "spec": json.dumps(self.describe(), allow_nan=False, ensure_ascii=False),
             _PREFIX + "weight": _encode(self.weight),
             _PREFIX + "bias": _encode(self.bias),
@@ -189,12 +190,12 @@ class ModelSpec:
         Raises:
             ModelFileError: entries are missing, of another schema version, malformed or contradictory.
         """
-        if _PREFIX + "schema" not in metadata:
+        if SCHEMA_KEY not in metadata:
             raise ModelFileError(
                 "this ONNX file carries no saliency-tubes metadata: it is somebody's plain network, "
                 "not one that `tubes export` wrote. Export the weights with `tubes export WEIGHTS`"
             )
-        schema = metadata[_PREFIX + "schema"]
+        schema = metadata[SCHEMA_KEY]
         if schema != SCHEMA:
             raise ModelFileError(
                 f"this model file has metadata schema {schema[:20]!r}, and this version reads {SCHEMA!r}: "

@@ -127,7 +127,7 @@ class FrameFolder:
             ahead = deque[Future[NDArray[np.uint8]]]()
             try:
                 for position, index in enumerate(indices):
-                    for later in indices[position + len(ahead) : position + 2 * _DECODERS]:
+                    for later in indices[position + len(ahead) : position + _DECODERS + 1]:
                         ahead.append(pool.submit(_read_image, self._files[later]))
                     yield Frame(index, math.nan, ahead.popleft().result())
             finally:

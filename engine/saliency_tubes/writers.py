@@ -214,7 +214,7 @@ def _move_into_place(staging: Path, target: Path) -> None:
     if not target.exists():
         staging.rename(target)
     elif _exchange(staging, target):
-        shutil.rmtree(staging)
+        shutil.rmtree(staging, ignore_errors=True)
     else:
         retired = staging.with_suffix(".old")
         target.rename(retired)
@@ -223,7 +223,7 @@ def _move_into_place(staging: Path, target: Path) -> None:
         except BaseException:
             retired.rename(target)
             raise
-        shutil.rmtree(retired)
+        shutil.rmtree(retired, ignore_errors=True)
 
 
 def _exchange(a: Path, b: Path) -> bool:

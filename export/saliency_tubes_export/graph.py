@@ -60,7 +60,8 @@ def absorb_scale(model: onnx.ModelProto, preprocessing: Preprocessing) -> None:
     (clip,) = graph.input
     scale = (1 / (255 * np.array(preprocessing.std))).astype(np.float32).reshape(3, 1, 1, 1)
     users = [node for node in graph.node if clip.name in node.input]
-    kernels = {tensor.name: tensor for tensor in graph.initializer}
+    inputs = [name for node in graph.node for name in node.input]
+    kernels = {t.name: t for t in graph.initializer if t.dims[1:2] == [3] and inputs.count(t.name) == 1}
     if [node.op_type for node in users] == ["Conv"] and (kernel := kernels.get(users[0].input[1])) is not None:
         kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel) * scale, kernel.name))
         return

@@ -115,11 +115,15 @@ class _Relayout:
         there = {form for name in node.input for form in self.forms.get(name, {})}
         if node.op_type == "MaxPool":
             attributes = attributes_of(node)
-            kernel, strides, pads = (attributes[name] for name in ("kernel_shape", "strides", "pads"))
+            kernel, strides, pads = attributes["kernel_shape"], attributes.get("strides"), attributes.get("pads")
+            if strides is None or pads is None or attributes.get("auto_pad", b"NOTSET") != b"NOTSET":
+                return _Form.VOLUME
             of_frames = (kernel[0], strides[0], pads[0], pads[3]) == (1, 1, 0, 0) and len(node.output) == 1
             return _Form.FRAMES if of_frames and _Form.FRAMES in there else _Form.VOLUME
         if node.op_type == "BatchNormalization" and not all(name in self.constants for name in node.input[1:]):
             return _Form.VOLUME
+        if node.op_type == "Add" and not all(name in self.shapes for name in node.input):
+            return _Form.VOLUME  # a constant is shaped for a volume
         sizes = {self.shapes[name] for name in node.input if name in self.shapes}
         if node.op_type not in _POINTWISE or len(sizes) != 1:
             return _Form.VOLUME

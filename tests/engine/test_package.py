@@ -16,6 +16,7 @@ def test_the_public_names_are_these() -> None:
         "__version__",
         "load_model",
     ]
+    assert dir(saliency_tubes) == sorted(saliency_tubes.__all__)
     assert all(hasattr(saliency_tubes, name) for name in saliency_tubes.__all__)
 
 

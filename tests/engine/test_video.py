@@ -285,3 +285,14 @@ def test_real_clips_have_their_length_and_times(name: str, length: int, seconds:
     assert clip.length == length
     assert clip.notes == ()
     assert frames[1].time == pytest.approx(seconds, abs=0.05)
+
+
+def test_a_folder_is_read_in_the_order_asked_for_and_may_be_left_early(tmp_path: Path) -> None:
+    clip = open_clip(write_folder(tmp_path / "frames", moving_square(6)))
+    indices = [0, 0, 3, 5, 2, 2]
+
+    assert [frame.index for frame in clip.read(indices)] == indices
+    np.testing.assert_array_equal(
+        np.stack([frame.rgb for frame in clip.read(indices)]),
+        np.stack([next(iter(clip.read([index]))).rgb for index in indices]),
+    )

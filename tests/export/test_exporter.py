@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch")
 import onnx  # noqa: E402
 from saliency_tubes import load_model  # noqa: E402
 from saliency_tubes.errors import CheckpointError, ExportError, OutputError, ParityError  # noqa: E402
+from saliency_tubes.graph_cache import GraphCache  # noqa: E402
 from saliency_tubes.presets import Norm, preset  # noqa: E402
 from saliency_tubes.session import open_session  # noqa: E402
 from saliency_tubes.spec import ModelSpec  # noqa: E402
@@ -217,3 +218,15 @@ def test_a_fresh_network_is_seeded_and_alive() -> None:
         assert torch.equal(a(clip), b(clip))
         assert not torch.equal(a(clip), other(clip))
         assert a.features(clip).std() > 0.1
+
+
+def test_odd_clips_are_exported_too_and_load_from_a_kept_graph(checkpoint_path: Path, tmp_path: Path) -> None:
+    path, cache = tmp_path / "odd.onnx", GraphCache(tmp_path / "graphs")
+    report = export_checkpoint(checkpoint_path, path, frames=5, size=33)
+    clip = synthetic_clip((5, 33, 33, 3), 1)[None]
+
+    first, kept = (open_session(path, "cpu", cache).run(clip) for _ in range(2))
+
+    assert report.passed
+    assert len(list(cache.folder.iterdir())) == 1
+    np.testing.assert_array_equal(first.features, kept.features)

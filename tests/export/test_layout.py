@@ -185,6 +185,18 @@ def test_a_value_that_is_wanted_both_ways_is_made_both_ways() -> None:
     check(model, RNG.normal(size=(2, 384, 4, 5, 5)).astype(np.float32))
 
 
+def test_a_constant_that_is_added_to_a_volume_finds_one() -> None:
+    nodes = [
+        conv(16, (1, 3, 3), (1, 1, 1), "x", "a"),
+        helper.make_node("Add", ["a", "offset"], ["b"]),
+        helper.make_node("MaxPool", ["b"], ["y"], kernel_shape=[1, 2, 2]),  # strides and pads left to ONNX
+    ]
+    arrays = weights(16, 24, 24, (1, 3, 3), "a") | {"offset": RNG.normal(size=(384, 1, 1, 1))}
+    model = graph(nodes, 384, (4, 5, 5), **arrays)
+
+    check(model, RNG.normal(size=(2, 384, 4, 5, 5)).astype(np.float32))
+
+
 def test_nothing_unused_is_left_in_the_file() -> None:
     model = graph([conv(16, (3, 3, 3), (1, 1, 1), "x", "y")], 96, (8, 6, 6), **weights(16, 6, 6, (3, 3, 3), "y"))
 
@@ -193,14 +205,18 @@ def test_nothing_unused_is_left_in_the_file() -> None:
     assert {tensor.name for tensor in model.graph.initializer} <= {i for node in model.graph.node for i in node.input}
 
 
-@pytest.mark.parametrize("first", ["Conv", "Relu"])
+@pytest.mark.parametrize("first", ["Conv", "Relu", "shared"])
 @pytest.mark.parametrize("blocked", [False, True])
 def test_the_prefix_normalises_whatever_stands_first(first: str, blocked: bool) -> None:
     preprocessing = preset(Norm.SALIENCY_TUBES, 32)
     nodes = [conv(1, (3, 5, 5), (1, 2, 2), "x", "y")]
     if first == "Relu":
         nodes = [helper.make_node("Relu", ["x"], ["r"]), conv(1, (3, 5, 5), (1, 2, 2), "r", "y")]
-    model = graph(nodes, 3, (4, 32, 32), **weights(1, 3, 16, (3, 5, 5), "y"))
+    if first == "shared":  # the first kernel serves another convolution, too
+        second = helper.make_node("Conv", ["r", "a_w"], ["y"], pads=[0, 0, 0] * 2)
+        nodes = [conv(1, (1, 1, 1), (1, 1, 1), "x", "a"), helper.make_node("Relu", ["a"], ["r"]), second]
+    arrays = weights(1, 3, 3, (1, 1, 1), "a") if first == "shared" else weights(1, 3, 16, (3, 5, 5), "y")
+    model = graph(nodes, 3, (4, 32, 32), **arrays)
     frames = RNG.integers(0, 256, (2, 4, 32, 32, 3), dtype=np.uint8)
     clip = (frames / 255 - np.array(preprocessing.mean)) / np.array(preprocessing.std)
     (expected,) = outputs(model, np.ascontiguousarray(clip.transpose(0, 4, 1, 2, 3), dtype=np.float32))
@@ -212,4 +228,4 @@ def test_the_prefix_normalises_whatever_stands_first(first: str, blocked: bool) 
     onnx.checker.check_model(model, full_check=True)
 
     np.testing.assert_allclose(outputs(model, frames)[0], expected, atol=1e-5 * float(np.abs(expected).max()))  # type: ignore[arg-type]
-    assert ("Mul" in {node.op_type for node in model.graph.node}) == (first == "Relu")
+    assert ("Mul" in {node.op_type for node in model.graph.node}) == (first != "Conv")
