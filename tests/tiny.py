@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from saliency_tubes.spec import Layout, ModelSpec, Parity, Preprocessing
+from saliency_tubes.choices import Layout
+from saliency_tubes.spec import ModelSpec, Parity, Preprocessing
 
 FRAMES, SIZE, CHANNELS, CLASSES = 4, 32, 6, 5
 FEATURES = (CHANNELS, 2, 4, 4)

@@ -17,16 +17,16 @@ from ._version import __version__
 from .errors import SaliencyTubesError
 
 if TYPE_CHECKING:
+    from .choices import Device
     from .explanation import Explanation
     from .model import TubeModel, load_model
-    from .session import Device
     from .spec import ModelSpec
     from .tube import Tube
 
 __all__ = ["Device", "Explanation", "ModelSpec", "SaliencyTubesError", "Tube", "TubeModel", "__version__", "load_model"]
 
 _HOMES = {
-    "Device": "session",
+    "Device": "choices",
     "Explanation": "explanation",
     "ModelSpec": "spec",
     "Tube": "tube",

@@ -16,11 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ._version import __version__
+from .choices import Device, Layout, Norm
 from .errors import ExportError, SaliencyTubesError
-from .graph_cache import GraphCache
-from .presets import Norm
-from .session import Device, open_session
-from .spec import Layout
+from .graph_cache import GraphCache, file_sha256
 
 if TYPE_CHECKING:
     from .explanation import Explanation, Score
@@ -171,9 +169,12 @@ def export(
 
 
 def _load(path: Path, device: Device, cache: GraphCache | None) -> "TubeModel":
-    """`load_model` at the start of a process: the rest of the package is imported while the session is made."""
-    with ThreadPoolExecutor(1) as pool:
-        session = pool.submit(open_session, path, device, cache)
+    """`load_model` at the start of a process: the package is imported while the file is hashed and the session made."""
+    with ThreadPoolExecutor(2) as pool:
+        digest = pool.submit(file_sha256, path)
+        from .session import open_session
+
+        session = pool.submit(open_session, path, device, cache, digest)
         from .model import TubeModel
 
         return TubeModel.of(path, session.result())

@@ -111,17 +111,19 @@ class GraphCache:
                 shutil.rmtree(path, ignore_errors=True)
 
 
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _partial(entry: Path) -> Path:
     return entry.with_name(f"{entry.name}.{uuid.uuid4().hex[:12]}.partial")
 
 
 def _content(folder: Path) -> str:
     """The SHA-256 of the graph's, then of the weights' own."""
-    digests = []
-    for name in (GRAPH, WEIGHTS):
-        with (folder / name).open("rb") as file:
-            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
-    return " ".join(digests)
+    return " ".join(file_sha256(folder / name) for name in (GRAPH, WEIGHTS))
 
 
 def _processor() -> str:

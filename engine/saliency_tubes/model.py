@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 from threadpoolctl import ThreadpoolController
 
 from .activation import class_activation_map, completeness_error
+from .choices import Device
 from .errors import LabelError, ModelFileError, SourceError
 from .explanation import ClipIdentity, Explanation, ModelIdentity, Timings
 from .graph_cache import GraphCache
 from .preprocess import crop
 from .sampling import uniform
-from .session import RUNTIME_VERSION, Activations, Device, Session, open_session
+from .session import RUNTIME_VERSION, Activations, Session, open_session
 from .spec import ModelSpec
 from .tube import Tube, build_tube
 from .video import Clip, open_clip

@@ -1,19 +1,11 @@
 """Named preprocessing: what the published scripts did to the frames."""
 
-from enum import StrEnum
-
+from .choices import Norm
 from .spec import Preprocessing
 
 _MEAN = (124 / 255, 117 / 255, 104 / 255)
 # The reference squashes frames to 256x256 and crops 224; other crops keep that proportion.
 _RESIZE_OVER_CROP = 256 / 224
-
-
-class Norm(StrEnum):
-    """The name of a preset."""
-
-    SALIENCY_TUBES = "saliency-tubes"
-    MFNET = "mfnet"
 
 
 _STD = {

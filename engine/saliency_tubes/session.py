@@ -2,21 +2,20 @@
 
 import contextlib
 import ctypes
-import hashlib
 import io
 import sys
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from .choices import Device
 from .errors import DeviceError, ModelFileError
-from .graph_cache import GRAPH, WEIGHTS, GraphCache
+from .graph_cache import GRAPH, WEIGHTS, GraphCache, file_sha256
 from .spec import SCHEMA_KEY
 
 RUNTIME_VERSION: str = ort.__version__
@@ -25,14 +24,6 @@ _LOG_ERRORS_ONLY = 3
 _LOG_NOTHING = 4
 _CPU = ["CPUExecutionProvider"]
 _CUDA_MEND = "install CUDA and cuDNN beside it with: pip install 'saliency-tubes[cuda]'"
-
-
-class Device(StrEnum):
-    """Where a model runs."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +78,12 @@ class Session:
         return Activations(logits=logits, features=features)
 
 
-def open_session(path: Path, device: Device | str = Device.AUTO, cache: GraphCache | None = None) -> Session:
+def open_session(
+    path: Path,
+    device: Device | str = Device.AUTO,
+    cache: GraphCache | None = None,
+    digest: Future[str] | None = None,
+) -> Session:
     """Load a model file on a device.
 
     Args:
@@ -95,6 +91,7 @@ def open_session(path: Path, device: Device | str = Device.AUTO, cache: GraphCac
         device: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where it loads, otherwise the CPU. A device asked for
             by name never falls back to another.
         cache: where to look for, and keep, the graph as optimised for the CPU. None: optimise it anew.
+        digest: the file's SHA-256, where somebody is computing it already.
 
     Raises:
         ModelFileError: no such file, not ONNX, or ONNX Runtime cannot load it.
@@ -110,7 +107,7 @@ def open_session(path: Path, device: Device | str = Device.AUTO, cache: GraphCac
             "or name another with --model"
         )
     with ThreadPoolExecutor(1) as pool:  # hashed on another core while the session is made
-        digest = pool.submit(_sha256, path)
+        digest = digest or pool.submit(file_sha256, path)
         obstacle = None
         if wanted is not Device.CPU:
             inference, obstacle = _load_cuda(path)
@@ -188,11 +185,6 @@ def _load(path: Path, providers: list[str], options: ort.SessionOptions) -> ort.
             f"{path} is not a model that ONNX Runtime {RUNTIME_VERSION} can load ({_first_line(error)}): "
             "expected an ONNX file that `tubes export WEIGHTS` wrote"
         ) from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _cuda_obstacle() -> str | None:

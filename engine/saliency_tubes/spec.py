@@ -15,25 +15,18 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .choices import Layout
 from .errors import LabelError, ModelFileError
 
 SCHEMA = "1"
 _PREFIX = "saliency_tubes."
 SCHEMA_KEY = _PREFIX + "schema"
 _MAX_SIDE = 65_536
-
-
-class Layout(StrEnum):
-    """How the convolutions of an exported network are written down; what they compute is the same."""
-
-    BLOCKED = "blocked"  # two-dimensional, for the blocked kernels of ONNX Runtime on the CPU
-    PLAIN = "plain"  # three-dimensional, as the network's own framework has them
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,10 @@ import onnx
 import torch
 from onnx import helper
 from saliency_tubes import __version__
+from saliency_tubes.choices import Layout, Norm
 from saliency_tubes.errors import ExportError, OutputError, ParityError
-from saliency_tubes.presets import Norm, preset
-from saliency_tubes.spec import Layout, ModelSpec
+from saliency_tubes.presets import preset
+from saliency_tubes.spec import ModelSpec
 
 from .checkpoint import Checkpoint, load_checkpoint
 from .graph import absorb_scale, add_prefix, plain_classifier

@@ -6,8 +6,9 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 from saliency_tubes import session
+from saliency_tubes.choices import Device
 from saliency_tubes.errors import DeviceError, ModelFileError
-from saliency_tubes.session import Device, open_session
+from saliency_tubes.session import open_session
 from tiny import CLASSES, FEATURES, FRAMES, SIZE, write_tiny
 
 

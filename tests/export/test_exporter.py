@@ -9,9 +9,10 @@ torch = pytest.importorskip("torch")
 
 import onnx  # noqa: E402
 from saliency_tubes import load_model  # noqa: E402
+from saliency_tubes.choices import Norm  # noqa: E402
 from saliency_tubes.errors import CheckpointError, ExportError, OutputError, ParityError  # noqa: E402
 from saliency_tubes.graph_cache import GraphCache  # noqa: E402
-from saliency_tubes.presets import Norm, preset  # noqa: E402
+from saliency_tubes.presets import preset  # noqa: E402
 from saliency_tubes.session import open_session  # noqa: E402
 from saliency_tubes.spec import ModelSpec  # noqa: E402
 from saliency_tubes_export import export_checkpoint, exporter  # noqa: E402

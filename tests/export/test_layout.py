@@ -9,7 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 pytest.importorskip("torch")
 
-from saliency_tubes.presets import Norm, preset
+from saliency_tubes.choices import Norm
+from saliency_tubes.presets import preset
 from saliency_tubes_export.graph import absorb_scale, add_prefix
 from saliency_tubes_export.layout import relayout
 
