@@ -40,7 +40,7 @@ class ColdRuns:
         ours: one run a round.
         reference: one run a round.
         equal_share: how far their pictures agree.
-        first: median seconds of ours where no optimised graph has been kept, as in the first run with a model file.
+        first: median seconds of ours in the first run with a model file, which makes and keeps the optimised graph.
     """
 
     ours: tuple[ProcessRun, ...]
@@ -54,7 +54,7 @@ def run_cold(command: list[str], cache: Path | None = None) -> ProcessRun:
 
     Args:
         command: the command and its arguments.
-        cache: where `tubes` keeps optimised graphs; None: nowhere.
+        cache: where `tubes` keeps optimised graphs; None for a command that keeps none.
 
     Raises:
         RuntimeError: it failed.
@@ -90,11 +90,11 @@ def cold_runs(inputs: Inputs, clock: Clock) -> ColdRuns:
         script = [sys.executable, str(_HERE / "reference.py"), str(inputs.weights), str(inputs.frames)]
         return run_cold([*script, str(inputs.label), str(reference_out(turn))])
 
-    def run_ours(turn: int, cache: Path | None = inputs.folder / "graphs") -> ProcessRun:
+    def run_ours(turn: int, cache: Path = inputs.folder / "graphs") -> ProcessRun:
         where = ["--model", str(inputs.model), "--out", str(our_out(turn)), "--device", "cpu"]
         return run_cold(tubes_command("run", inputs.frames, "--label", str(inputs.label), *where), cache)
 
-    first = statistics.median(run_ours(-1 - i, None).seconds for i in range(_FIRST_RUNS))
+    first = statistics.median(run_ours(-1 - i, inputs.folder / f"graphs-{i}").seconds for i in range(_FIRST_RUNS))
     reference, ours = clock.interleave("cold", run_reference, run_ours)
     folder = our_out(clock.rounds) / inputs.frames.name / str(inputs.label)
     return ColdRuns(ours, reference, compare_pictures(folder, reference_out(clock.rounds)), first)

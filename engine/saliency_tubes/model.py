@@ -15,7 +15,6 @@ from .activation import class_activation_map, completeness_error
 from .choices import Device
 from .errors import LabelError, ModelFileError, SourceError
 from .explanation import ClipIdentity, Explanation, ModelIdentity, Timings
-from .graph_cache import GraphCache
 from .preprocess import crop
 from .sampling import uniform
 from .session import RUNTIME_VERSION, Activations, Session, open_session
@@ -125,22 +124,19 @@ class TubeModel:
         return activations
 
 
-def load_model(
-    path: str | Path = "tubes.onnx", device: Device | str = Device.AUTO, *, cache: GraphCache | None = None
-) -> TubeModel:
+def load_model(path: str | Path = "tubes.onnx", device: Device | str = Device.AUTO) -> TubeModel:
     """Load a model file that ``tubes export`` wrote.
 
     Args:
         path: the ONNX file.
         device: ``"auto"`` (CUDA where it loads, otherwise the CPU), ``"cpu"`` or ``"cuda"``.
-        cache: where the CPU's optimised graphs are kept between processes; None keeps none.
 
     Raises:
         ModelFileError: no such file, not ONNX, not exported by us, or its metadata contradicts its graph.
         DeviceError: a device asked for by name did not load.
     """
     path = Path(path)
-    return TubeModel.of(path, open_session(path, device, cache))
+    return TubeModel.of(path, open_session(path, device))
 
 
 def _check_graph(path: Path, session: Session, spec: ModelSpec) -> None:

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from saliency_tubes.errors import ExportError
 from saliency_tubes.spec import Preprocessing
 
+from .convolution import attributes_of
 from .layout import TO_FRAMES
 from .mfnet3d import MFNet3D
 
@@ -80,7 +81,7 @@ def add_prefix(model: onnx.ModelProto, frames: int, preprocessing: Preprocessing
     (old,) = graph.input
     users = [node for node in graph.node if old.name in node.input]
     name, perm, behind_channels = old.name, [0, 4, 1, 2, 3], 3
-    if [node.op_type for node in users] == ["Transpose"] and _permutation(users[0]) == TO_FRAMES:
+    if [node.op_type for node in users] == ["Transpose"] and attributes_of(users[0])["perm"] == TO_FRAMES:
         # The network wants (N, T, 3, H, W): it gets them so, instead of twice transposed.
         name, perm, behind_channels = users[0].output[0], [0, 1, 4, 2, 3], 2
         graph.node.remove(users[0])
@@ -95,10 +96,6 @@ def add_prefix(model: onnx.ModelProto, frames: int, preprocessing: Preprocessing
     graph.initializer.append(numpy_helper.from_array(mean, "preprocessing_mean"))
     shape: list[str | int | None] = ["N", frames, *preprocessing.crop_hw, 3]
     graph.input[0].CopyFrom(helper.make_tensor_value_info("frames", TensorProto.UINT8, shape))
-
-
-def _permutation(node: onnx.NodeProto) -> list[int]:
-    return list(helper.get_attribute_value(node.attribute[0]))
 
 
 def _forget_origin(model: onnx.ModelProto) -> None:

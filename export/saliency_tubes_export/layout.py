@@ -203,13 +203,10 @@ class _Relayout:
         """Write a node on the other form of its inputs."""
         attributes = attributes_of(node)
         if node.op_type == "MaxPool":
-            attributes["kernel_shape"], attributes["strides"] = (
-                attributes["kernel_shape"][1:],
-                attributes["strides"][1:],
-            )
+            for name in attributes.keys() & {"kernel_shape", "strides", "dilations"}:
+                attributes[name] = attributes[name][1:]
             attributes["pads"] = [attributes["pads"][i] for i in (1, 2, 4, 5)]
-            attributes["dilations"] = attributes.get("dilations", [1, 1, 1])[1:]
-        inputs = [self._get(name, form) if name in self.shapes else name for name in node.input]
+        inputs = [self._get(name, form) for name in node.input]
         if node.op_type == "BatchNormalization" and len(self._array(inputs[1])) % BLOCK == 0:
             # Written as a convolution of one channel each, it stays among blocked kernels, and takes the ReLU along.
             gamma, beta, mean, var = (self._array(name) for name in inputs[1:])
@@ -225,7 +222,7 @@ class _Relayout:
         return array
 
     def _get(self, name: str, form: _Form) -> str:
-        """The tensor that holds a value in a form."""
+        """The tensor that holds a value in a form; constants have one only."""
         if name not in self.shapes:
             return name
         forms = self.forms.setdefault(name, {_Form.VOLUME: name})

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 from saliency_tubes.errors import TailError
 
+from .convolution import attributes_of
+
 _Array = NDArray[np.float32]
 # What changes neither the values nor their order once every place is pooled away.
 _PASS_THROUGH = {"Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze"}
@@ -106,7 +108,7 @@ class _Walk:
 
     def _linear(self, node: onnx.NodeProto) -> tuple[str, _Array | None, _Array | None]:
         """The input tensor of a linear node, and what the node adds to W and b."""
-        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        attributes = attributes_of(node)
         if node.op_type == "Add":
             data, constant = sorted(node.input, key=lambda name: self._constant(name) is not None)
             return data, None, self._needed(constant).reshape(-1)
@@ -129,7 +131,7 @@ class _Walk:
         shape = self.shapes.get(node.input[0]) if node.input else None
         if shape is None or len(shape) != 5:
             return None
-        attributes = {a.name: helper.get_attribute_value(a) for a in node.attribute}
+        attributes = attributes_of(node)
         if node.op_type == "GlobalAveragePool":
             return str(node.input[0])
         if node.op_type == "ReduceMean":
@@ -162,7 +164,7 @@ class _Walk:
             return np.asarray(numpy_helper.to_array(node.attribute[0].t), dtype=np.float32)
         if node.op_type in ("Identity", "Transpose"):
             array = self._constant(node.input[0])
-            perm = {a.name: helper.get_attribute_value(a) for a in node.attribute}.get("perm")
+            perm = attributes_of(node).get("perm")
             return array if array is None or node.op_type == "Identity" else array.transpose(perm)
         return None
 
