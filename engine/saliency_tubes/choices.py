@@ -9,6 +9,21 @@ class Device(StrEnum):
     AUTO = "auto"
     CPU = "cpu"
     CUDA = "cuda"
+    TENSORRT = "tensorrt"
+    OPENVINO = "openvino"
+
+
+class Precision(StrEnum):
+    """What a network computes in; logits and features are float32 all the same.
+
+    A file is exported as fp32 or fp16. Where a file of fp32 runs, its device may be allowed less: tf32 on NVIDIA GPUs,
+    bf16 with OpenVINO.
+    """
+
+    FP32 = "fp32"
+    TF32 = "tf32"
+    BF16 = "bf16"
+    FP16 = "fp16"
 
 
 class Layout(StrEnum):
