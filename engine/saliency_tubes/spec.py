@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .choices import Layout
+from .choices import Layout, Precision
 from .errors import LabelError, ModelFileError
 
 SCHEMA = "1"
@@ -236,6 +236,14 @@ class ModelSpec:
             if found != known:
                 raise ValueError(f"{name} is {found!r}, expected {known!r}")
         return spec
+
+
+def stored_precision(metadata: Mapping[str, str]) -> Precision:
+    """What a file's graph computes in: fp16 where its metadata says so, fp32 anywhere else."""
+    try:
+        return Precision(json.loads(metadata[_PREFIX + "spec"]).get("precision", Precision.FP32))
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):  # not ours, or damaged: said elsewhere
+        return Precision.FP32
 
 
 def _encode(values: NDArray[np.float32]) -> str:

@@ -73,8 +73,8 @@ def test_no_label_means_the_predicted_class(model: TubeModel) -> None:
 
 def test_several_labels_cost_one_forward_pass(model: TubeModel, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = []
-    run = model._session.run
-    monkeypatch.setattr(model._session, "run", lambda frames: runs.append(1) or run(frames))
+    run = model._session.backend.run
+    monkeypatch.setattr(model._session.backend, "run", lambda frames: runs.append(1) or run(frames))
 
     explanation = model.explain(moving_square(20), label=[4, "archery", 4], top_k=2)
 
@@ -215,6 +215,8 @@ def test_info_tells_clip_model_device_times_and_versions(model: TubeModel, video
     assert info["clip"]["length"] == 20
     assert len(info["clip"]["input_sha256"]) == 64
     assert info["model"]["device"] == "cpu"
+    assert info["model"]["precision"] == "fp32"
+    assert info["model"]["runtime"] == f"onnxruntime {info['versions']['onnxruntime']}"
     assert info["model"]["path"] == str(model.path)
     assert set(info["timings_s"]) == {"decode_and_crop", "network", "tube", "render", "write"}
     assert all(seconds > 0 for seconds in info["timings_s"].values())
