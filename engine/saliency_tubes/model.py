@@ -186,7 +186,7 @@ class TubeModel:
         """The explanations of a batch, or why there is none; their tubes come from one set of matrix products."""
         started = time.perf_counter()
         logits, features = activations.logits, activations.features
-        finite = np.isfinite(logits).all(axis=1) & np.isfinite(features).all(axis=(1, 2, 3, 4))
+        finite = np.asarray(np.isfinite(logits).all(axis=1) & np.isfinite(features).all(axis=(1, 2, 3, 4)))
         if not finite.all():
             logits, features = logits[finite], features[finite]
         ranked = np.argsort(-logits, axis=1, kind="stable")[:, : top_k or (0 if wanted else 1)]
@@ -196,7 +196,7 @@ class TubeModel:
         parts = zip(logits, tubes, strict=True)
         return [
             self._explanation(crops, *next(parts), Timings(crops.seconds, seconds, built)) if good else self._overflow()
-            for crops, good in zip(batch, finite, strict=True)
+            for crops, good in zip(batch, finite.tolist(), strict=True)
         ]
 
     def _tubes(

@@ -250,3 +250,36 @@ def test_the_installed_command_runs() -> None:
     result = subprocess.run([COMMAND, "--version"], capture_output=True, text=True, check=True)
 
     assert result.stdout == "saliency-tubes 0.1.0\n"
+
+
+def test_doctor_lists_every_device(workplace: Path) -> None:
+    result = tubes("doctor", "--model", "tubes.onnx")
+
+    assert [line.split()[0] for line in result.stdout.splitlines()][:5] == [
+        "cuda", "tensorrt", "openvino", "cpu", "auto",
+    ]  # fmt: skip
+    assert "cpu        ready (fp32): " in result.stdout
+    assert result.stderr == ""
+
+
+def test_doctor_prints_json(workplace: Path) -> None:
+    document = json.loads(tubes("doctor", "--json").stdout)
+
+    assert {finding["device"]: finding["ready"] for finding in document["findings"]}["cpu"] is True
+    assert document["chosen"] in ("cuda", "openvino", "cpu")
+
+
+def test_only_what_is_asked_for_is_written(workplace: Path) -> None:
+    tubes("run", "clip.mp4", "-l", "1", "--save", "heatmap", "--save", "gif", "--device", "cpu")
+
+    folder = workplace / "visualisations" / "clip" / "1"
+    assert {file.name for file in folder.iterdir()} == {"heatmap", "overlay.gif", "info.json"}
+    assert len(list((folder / "heatmap").iterdir())) == FRAMES
+    listed = json.loads((folder / "info.json").read_text())["files"]
+    assert set(listed) == {str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()}
+
+
+def test_a_precision_that_is_not_to_be_had_is_one_clear_message(workplace: Path) -> None:
+    result = tubes("run", "clip.mp4", "--device", "cpu", "--precision", "bf16", expect=1)
+
+    assert result.stderr == "error: the CPU computes in fp32, not in bf16: leave --precision out\n"

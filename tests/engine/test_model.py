@@ -273,3 +273,18 @@ def test_animations_keep_the_clips_pace_within_reason(model: TubeModel, step: fl
     explanation.timestamps[:] = np.arange(FRAMES) * step
 
     assert explanation.seconds_per_frame == pytest.approx(shown)
+
+
+@pytest.mark.parametrize("artifacts", [[], ["npz"], ["focusmap", "overlay"]])
+def test_only_the_chosen_artifacts_are_written(model: TubeModel, tmp_path: Path, artifacts: list[str]) -> None:
+    files = {"npz": "tube.npz", "overlay": "overlay.mp4", "focusmap": "focusmap"}
+
+    (folder,) = model.explain(moving_square(8), 1).save(tmp_path, artifacts=artifacts)
+
+    assert {file.name for file in folder.iterdir()} == {"info.json", *(files[name] for name in artifacts)}
+
+
+def test_an_unknown_artifact_is_refused_before_anything_is_written(model: TubeModel, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"cannot write heatmap, poster: choose among heatmap, focusmap, overlay"):
+        model.explain(moving_square(8), 1).save(tmp_path, artifacts=["heatmap", "poster"])
+    assert list(tmp_path.iterdir()) == []
