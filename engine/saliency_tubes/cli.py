@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ._version import __version__
-from .choices import Device, Layout, Norm
+from .choices import Device, Layout, Norm, Precision
 from .errors import ExportError, SaliencyTubesError
 from .graph_cache import GraphCache, file_sha256
 
@@ -146,6 +146,9 @@ def export(
             help="blocked: rewritten for ONNX Runtime on the CPU. plain: as PyTorch has it, in a file half as large."
         ),
     ] = Layout.BLOCKED,
+    precision: Annotated[
+        Precision, typer.Option(help="What the network computes in: fp32, or fp16 for GPUs, in a file half as large.")
+    ] = Precision.FP32,
     debug: DebugOption = False,
 ) -> None:
     """Turn a checkpoint into a self-sufficient ONNX file, and measure its parity."""
@@ -162,6 +165,7 @@ def export(
             opset=opset,
             head=head,
             layout=layout,
+            precision=precision,
             progress=progress,
         )
     _say(report.table())
@@ -240,6 +244,7 @@ def _info_text(model: Path, spec: "ModelSpec") -> str:
     rows = [
         ("model", str(model)),
         ("network", f"{spec.architecture}, {spec.num_classes} classes, head {spec.head}, layout {spec.layout}"),
+        ("precision", f"{spec.precision} inside, float32 logits and features"),
         ("input", f"{T} frames ({spec.sampling} sampling), {H}x{W} centre crop of {size[0]}x{size[1]}"),
         ("features", f"{C} channels in {t} steps of time and {h}x{w} places"),
         (
