@@ -175,6 +175,9 @@ def export(
             help="blocked: rewritten for ONNX Runtime on the CPU. plain: as PyTorch has it, in a file half as large."
         ),
     ] = Layout.BLOCKED,
+    precision: Annotated[
+        Precision, typer.Option(help="What the network computes in: fp32, or fp16 for GPUs, in a file half as large.")
+    ] = Precision.FP32,
     debug: DebugOption = False,
 ) -> None:
     """Turn a checkpoint into a self-sufficient ONNX file, and measure its parity."""
@@ -191,6 +194,7 @@ def export(
             opset=opset,
             head=head,
             layout=layout,
+            precision=precision,
             progress=progress,
         )
     _say(report.table())
@@ -268,6 +272,7 @@ def _info_text(model: Path, spec: "ModelSpec") -> str:
     rows = [
         ("model", str(model)),
         ("network", f"{spec.architecture}, {spec.num_classes} classes, head {spec.head}, layout {spec.layout}"),
+        ("precision", f"{spec.precision} inside, float32 logits and features"),
         ("input", f"{T} frames ({spec.sampling} sampling), {H}x{W} centre crop of {size[0]}x{size[1]}"),
         ("features", f"{C} channels in {t} steps of time and {h}x{w} places"),
         (

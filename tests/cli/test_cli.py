@@ -89,7 +89,14 @@ def test_info_tells_what_the_file_says_of_itself(workplace: Path) -> None:
     document = json.loads(tubes("info", "tubes.onnx", "--json").stdout)
 
     assert document == json.loads(json.dumps(tiny_spec().describe()))
-    for expected in ("tiny, 5 classes", "4 frames (uniform", "32x32 centre crop of 36x36", "tiny.pth", *LABELS):
+    for expected in (
+        "tiny, 5 classes",
+        "precision  fp32 inside",
+        "4 frames (uniform",
+        "32x32 centre crop of 36x36",
+        "tiny.pth",
+        *LABELS,
+    ):
         assert expected in text
 
 
