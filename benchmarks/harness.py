@@ -3,7 +3,7 @@
 import gc
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -117,12 +117,16 @@ class Clock:
         Returns:
             The samples of the reference, and ours.
         """
-        pairs = []
+        reference_samples, our_samples = self.in_turn(name, (reference, ours))
+        return reference_samples, our_samples
+
+    def in_turn(self, name: str, jobs: Sequence[Callable[[int], T]]) -> tuple[tuple[T, ...], ...]:
+        """Call any number of jobs in turn, A B C A B C, as `interleave` does with two: the samples of each."""
+        rounds = []
         for turn in range(self.rounds + 1):
             self.say(f"{name}: round {turn} of {self.rounds}" if turn else f"{name}: warming up")
-            pairs.append((self._sample(reference, turn), self._sample(ours, turn)))
-        measured = pairs[1:]
-        return tuple(pair[0] for pair in measured), tuple(pair[1] for pair in measured)
+            rounds.append([self._sample(job, turn) for job in jobs])
+        return tuple(zip(*rounds[1:], strict=True))
 
     @staticmethod
     def _sample(take: Callable[[int], T], turn: int) -> T:

@@ -56,11 +56,13 @@ def plain_classifier(network: MFNet3D, frames: int, size: int, opset: int) -> on
     return model
 
 
-def absorb_scale(model: onnx.ModelProto, preprocessing: Preprocessing, unit: float = 1.0) -> None:
+def absorb_scale(
+    model: onnx.ModelProto, preprocessing: Preprocessing, unit: float = 1.0, *, in_kernels: bool = True
+) -> None:
     """Let the network take ``(x - 255 * mean) / unit`` for ``(x / 255 - mean) / std``.
 
-    The scale goes into its first kernels; where the input does not go into one convolution alone, a multiplication is
-    put in front.
+    The scale goes into its first kernels. Where the input does not go into one convolution alone, or `in_kernels` is
+    off, a multiplication is put in front.
     """
     graph = model.graph
     (clip,) = graph.input
@@ -68,7 +70,8 @@ def absorb_scale(model: onnx.ModelProto, preprocessing: Preprocessing, unit: flo
     users = [node for node in graph.node if clip.name in node.input]
     inputs = [name for node in graph.node for name in node.input]
     kernels = {t.name: t for t in graph.initializer if t.dims[1:2] == [3] and inputs.count(t.name) == 1}
-    if [node.op_type for node in users] == ["Conv"] and (kernel := kernels.get(users[0].input[1])) is not None:
+    alone = in_kernels and [node.op_type for node in users] == ["Conv"]
+    if alone and (kernel := kernels.get(users[0].input[1])) is not None:
         kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel) * scale, kernel.name))
         return
     for node in users:

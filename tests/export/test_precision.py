@@ -219,7 +219,7 @@ def test_values_that_overflow_float16_are_found_on_a_processor_that_lets_them_pa
     with torch.no_grad():
         network.conv1.bn.weight.mul_(1e5)
     torch.save(network.state_dict(), tmp_path / "weights.pth")
-    arguments = {"frames": 2, "size": 32}
+    arguments = {"frames": 2, "size": 32, "layout": Layout.PLAIN}
 
     export_checkpoint(tmp_path / "weights.pth", tmp_path / "m.onnx", **arguments)  # type: ignore[arg-type]
     with pytest.raises(ParityError, match=r"differs from the network by more than the tolerance(.|\n)*(nan|inf)"):
