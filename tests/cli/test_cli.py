@@ -201,6 +201,16 @@ def test_export_without_torch_says_what_to_install(
     )
 
 
+def test_export_refuses_a_precision_of_the_run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    pytest.importorskip("torch")
+
+    assert call("export", "weights.pth", "--precision", "tf32", monkeypatch=monkeypatch) == 1
+
+    assert capsys.readouterr().err.startswith(
+        "error: a file is exported in fp32 or fp16, and tf32 is for the time when"
+    )
+
+
 @pytest.mark.parametrize("limit", [1_000, 2_400, 5_000])
 def test_a_disk_that_fills_up_leaves_nothing(workplace: Path, limit: int) -> None:
     """Files may not grow past a limit, so that writing really fails: the PNGs, the GIF, the arrays."""
