@@ -1,9 +1,9 @@
-"""Measuring two ways of doing the same job: interleaved rounds, medians, ratios, and the bar they have to clear."""
+"""Measuring ways of doing the same job: interleaved rounds, medians, ratios, and the bar they have to clear."""
 
 import gc
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -47,16 +47,19 @@ class Below:
         return "below the reference" if self.limit is None else f"below {self.limit:g} s"
 
 
+Bar = TimesFaster | Below
+
+
 @dataclass(frozen=True)
 class Result:
-    """One claim, measured.
+    """One row of a claim, measured.
 
     Attributes:
         name: the claim's short name, as ``--only`` takes it.
         claim: what is compared, in a few words.
         unit: of the samples.
         ours: one sample a round.
-        reference: one sample a round; sample i was taken right before sample i of `ours`.
+        reference: theirs, one sample a round; sample i was taken in the same round as sample i of `ours`.
         bar: what was promised.
         facts: what was checked or counted beside the clock, by name.
     """
@@ -66,7 +69,7 @@ class Result:
     unit: Unit
     ours: Samples
     reference: Samples
-    bar: TimesFaster | Below
+    bar: Bar
     facts: tuple[tuple[str, float | str], ...] = ()
 
     @property
@@ -93,6 +96,29 @@ class Result:
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """One row of a claim that cannot be measured here; it is neither met nor missed.
+
+    Attributes:
+        name: the claim's short name, as ``--only`` takes it.
+        claim: what would be compared, in a few words.
+        why: a sentence that says what is missing, and the command that installs it where one does.
+    """
+
+    name: str
+    claim: str
+    why: str
+
+    @property
+    def verdict(self) -> Literal["not measured"]:
+        """Nothing is said of the bar."""
+        return "not measured"
+
+
+Row = Result | Skipped
+
+
+@dataclass(frozen=True)
 class Clock:
     """How often to measure, and whom to tell.
 
@@ -104,25 +130,36 @@ class Clock:
     rounds: int
     say: Callable[[str], None]
 
-    def interleave(
-        self, name: str, reference: Callable[[int], T], ours: Callable[[int], T]
-    ) -> tuple[tuple[T, ...], tuple[T, ...]]:
-        """Call both in turn, A B A B, once unmeasured and then `rounds` times.
+    def interleave(self, name: str, *takes: Callable[[int], T]) -> tuple[tuple[T, ...], ...]:
+        """Call all in turn, A B C A B C, once unmeasured and then `rounds` times.
 
         Args:
             name: of the claim, for `say`.
-            reference: takes one sample of the reference, given the round's number.
-            ours: takes one sample of ours.
+            takes: each takes one sample of one way of doing the job, given the round's number.
 
         Returns:
-            The samples of the reference, and ours.
+            The samples of each, in the order of `takes`.
         """
-        pairs = []
+        rounds = []
         for turn in range(self.rounds + 1):
             self.say(f"{name}: round {turn} of {self.rounds}" if turn else f"{name}: warming up")
-            pairs.append((self._sample(reference, turn), self._sample(ours, turn)))
-        measured = pairs[1:]
-        return tuple(pair[0] for pair in measured), tuple(pair[1] for pair in measured)
+            rounds.append(tuple(self._sample(take, turn) for take in takes))
+        return tuple(zip(*rounds[1:], strict=True))
+
+    def race(self, name: str, jobs: Mapping[str, Callable[[], object]], calls: int = 1) -> dict[str, Samples]:
+        """Time jobs in turn; the samples of each by its name, in seconds a call.
+
+        Args:
+            name: of the claim, for `say`.
+            jobs: by name.
+            calls: how many in a row make up a sample, for jobs of a few milliseconds.
+        """
+
+        def sampler(job: Callable[[], object]) -> Callable[[int], float]:
+            return lambda _: mean_seconds(job, calls)
+
+        samples = self.interleave(name, *(sampler(job) for job in jobs.values()))
+        return dict(zip(jobs, samples, strict=True))
 
     @staticmethod
     def _sample(take: Callable[[int], T], turn: int) -> T:
@@ -136,3 +173,13 @@ def seconds(job: Callable[[], object]) -> float:
     started = time.perf_counter()
     job()
     return time.perf_counter() - started
+
+
+def mean_seconds(job: Callable[[], object], calls: int) -> float:
+    """How long one call takes, by the wall clock, if `calls` follow each other."""
+
+    def many() -> None:
+        for _ in range(calls):
+            job()
+
+    return seconds(many) / calls
