@@ -1,7 +1,7 @@
 """Measure every claim: ``python -m benchmarks`` from the repository root, with the package and its [test] extra.
 
-Exit codes: 0 every bar is met, 1 a bar is missed, the machine was not quiet, or the two pipelines disagree, 2 used
-wrongly.
+Exit codes: 0 every bar that can be measured here is met, 1 a bar is missed, the machine was not quiet, or two pipelines
+disagree, 2 used wrongly.
 """
 
 import argparse
@@ -13,16 +13,37 @@ from pathlib import Path
 
 from rich.console import Console
 
-from . import cold_process, import_time, model_cpu, peak_memory, tube_stage, warm_clip
+from . import (
+    cam_libraries,
+    cold_process,
+    compiled,
+    import_time,
+    model_cpu,
+    openvino_cpu,
+    peak_memory,
+    tube_stage,
+    warm_clip,
+)
 from .harness import Clock
 from .inputs import ROOT, prepared
 from .machine import describe
 from .report import document, print_table
 
-_CLAIMS = {
-    module.NAME: module.measure for module in (tube_stage, model_cpu, warm_clip, cold_process, import_time, peak_memory)
+_USUAL = {
+    module.NAME: module.measure
+    for module in (
+        tube_stage,
+        model_cpu,
+        openvino_cpu,
+        cam_libraries,
+        warm_clip,
+        cold_process,
+        import_time,
+        peak_memory,
+    )
 }
-_NAMES = ", ".join(_CLAIMS)
+_LONG = {compiled.NAME: compiled.measure}  # compiles for minutes before it measures
+_CLAIMS = _USUAL | _LONG
 _FEWEST_ROUNDS = 9
 
 
@@ -55,11 +76,17 @@ def _arguments() -> argparse.Namespace:
         "--rounds", type=_positive, default=_FEWEST_ROUNDS, help="measured rounds (default %(default)s)"
     )
     parser.add_argument("--json", metavar="FILE", help="also write everything as JSON; - for stdout")
-    parser.add_argument(
-        "--only", action="append", choices=_CLAIMS, metavar="NAME", help=f"one claim; repeat for several: {_NAMES}"
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
+        "--only",
+        action="append",
+        choices=_CLAIMS,
+        metavar="NAME",
+        help=f"one claim; repeat for several: {', '.join(_USUAL)}; and, only by name or --all: {', '.join(_LONG)}",
     )
+    which.add_argument("--all", action="store_true", help="every claim, those that take minutes to prepare, too")
     arguments = parser.parse_args()
-    arguments.only = arguments.only or list(_CLAIMS)
+    arguments.only = arguments.only or list(_CLAIMS if arguments.all else _USUAL)
     return arguments
 
 

@@ -34,7 +34,7 @@ class TimesFaster:
 
 @dataclass(frozen=True)
 class Below:
-    """The bar of an amount: our median is below `limit`, or below the reference's median where that is None."""
+    """The bar of an amount: our median is below `limit`, or below theirs where that is None."""
 
     limit: float | None = None
 
@@ -44,7 +44,7 @@ class Below:
         return statistics.median(ours) < limit
 
     def __str__(self) -> str:
-        return "below the reference" if self.limit is None else f"below {self.limit:g} s"
+        return "below theirs" if self.limit is None else f"below {self.limit:g} s"
 
 
 Bar = TimesFaster | Below
