@@ -129,8 +129,8 @@ def _compiled(weights: Path, tensor: Tensor, mode: _Mode) -> Callable[[], Featur
     network: nn.Module = importable_network(weights).to(tensor.dtype)
     if mode.last:
         network, tensor = channels_last(network), tensor.to(memory_format=torch.channels_last_3d)
-    torch.compiler.reset()
-    compiled = torch.compile(Both(network), options={"freezing": mode.freezing})
+    # Not dynamic: otherwise the second memory format makes the compiler expect a third.
+    compiled = torch.compile(Both(network), dynamic=False, options={"freezing": mode.freezing})
 
     def run() -> Features:
         with torch.no_grad():

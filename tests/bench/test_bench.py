@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-torch = pytest.importorskip("torch")
+pytest.importorskip("torch")
 pytest.importorskip("scipy")
+
+import torch
 
 from benchmarks import cam_libraries, gpu, openvino_cpu
 from benchmarks.agreement import compare_features, compare_maps
