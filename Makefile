@@ -43,8 +43,8 @@ check: lint
 bench: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks
 
-# Without what grad-cam asks for: torchvision is one of them, its Grad-CAM does without, and [bench] has the rest.
-$(VENV)/installed-grad-cam: $(VENV)/installed-bench
+# Without what grad-cam asks for: torchvision is one of them, its Grad-CAM does without, and [compare] has the rest.
+$(VENV)/installed-grad-cam: $(VENV)/installed-compare
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps grad-cam ttach
 	@touch $@
 

@@ -160,7 +160,7 @@ def _torchvision_to_import() -> Iterator[None]:
             del sys.modules[module]
 
 
-_WITH_EXTRA = "pip install -c constraints.txt -e '.[bench]'"
+_WITH_EXTRA = "pip install -c constraints.txt -e '.[compare]'"
 _LIBRARIES = (
     _Library("torchcam", "torchcam", _WITH_EXTRA, 3, _torchcam),
     _Library(

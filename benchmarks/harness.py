@@ -3,7 +3,7 @@
 import gc
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -130,20 +130,28 @@ class Clock:
     rounds: int
     say: Callable[[str], None]
 
-    def interleave(self, name: str, *takes: Callable[[int], T]) -> tuple[tuple[T, ...], ...]:
-        """Call all in turn, A B C A B C, once unmeasured and then `rounds` times.
+    def interleave(
+        self, name: str, reference: Callable[[int], T], ours: Callable[[int], T]
+    ) -> tuple[tuple[T, ...], tuple[T, ...]]:
+        """Call both in turn, A B A B, once unmeasured and then `rounds` times.
 
         Args:
             name: of the claim, for `say`.
-            takes: each takes one sample of one way of doing the job, given the round's number.
+            reference: takes one sample of the reference, given the round's number.
+            ours: takes one sample of ours.
 
         Returns:
-            The samples of each, in the order of `takes`.
+            The samples of the reference, and ours.
         """
+        reference_samples, our_samples = self.in_turn(name, (reference, ours))
+        return reference_samples, our_samples
+
+    def in_turn(self, name: str, jobs: Sequence[Callable[[int], T]]) -> tuple[tuple[T, ...], ...]:
+        """Call any number of jobs in turn, A B C A B C, as `interleave` does with two: the samples of each."""
         rounds = []
         for turn in range(self.rounds + 1):
             self.say(f"{name}: round {turn} of {self.rounds}" if turn else f"{name}: warming up")
-            rounds.append(tuple(self._sample(take, turn) for take in takes))
+            rounds.append([self._sample(job, turn) for job in jobs])
         return tuple(zip(*rounds[1:], strict=True))
 
     def race(self, name: str, jobs: Mapping[str, Callable[[], object]], calls: int = 1) -> dict[str, Samples]:
@@ -158,7 +166,7 @@ class Clock:
         def sampler(job: Callable[[], object]) -> Callable[[int], float]:
             return lambda _: mean_seconds(job, calls)
 
-        samples = self.interleave(name, *(sampler(job) for job in jobs.values()))
+        samples = self.in_turn(name, [sampler(job) for job in jobs.values()])
         return dict(zip(jobs, samples, strict=True))
 
     @staticmethod

@@ -65,7 +65,7 @@ def _race(inputs: Inputs, clock: Clock, precisions: list[Precision]) -> list[Row
 def obstacle(precision: Precision) -> str | None:
     """Why OpenVINO does not compute in `precision` on this processor; None where it does."""
     if find_spec("openvino") is None:
-        return "OpenVINO is not installed: pip install -c constraints.txt -e '.[bench]'"
+        return "OpenVINO is not installed: pip install -c constraints.txt -e '.[compare]'"
     import openvino
 
     capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -88,7 +88,7 @@ def test_without_openvino_every_row_names_the_command(monkeypatch):
     rows = openvino_cpu.measure(INPUTS, CLOCK)
     openvino_cpu.obstacle.cache_clear()
     assert len(rows) == 2
-    assert all("pip install -c constraints.txt -e '.[bench]'" in row.why for row in rows)
+    assert all("pip install -c constraints.txt -e '.[compare]'" in row.why for row in rows)
 
 
 def test_what_stands_in_for_torchvision_is_gone_after_the_import(monkeypatch):
