@@ -7,13 +7,14 @@ does not say so.
 """
 
 from collections.abc import Callable
-from functools import cache, partial
-from importlib.util import find_spec
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from saliency_tubes.choices import Layout, Precision
+from saliency_tubes import backend_openvino
+from saliency_tubes.choices import Device, Layout, Precision
+from saliency_tubes.session import open_session
 
 from . import reference
 from .agreement import compare_features, compare_maps
@@ -23,7 +24,6 @@ from .pipeline import coarse_map, rgb_frames
 
 NAME = "openvino-cpu"
 _BARS = {Precision.FP32: 2, Precision.BF16: 4}
-_HINTS = {Precision.FP32: "f32", Precision.BF16: "bf16"}
 
 Features = NDArray[np.float32]
 Network = Callable[[NDArray[np.uint8]], Features]
@@ -61,37 +61,19 @@ def _race(inputs: Inputs, clock: Clock, precisions: list[Precision]) -> list[Row
     ]
 
 
-@cache
 def obstacle(precision: Precision) -> str | None:
     """Why OpenVINO does not compute in `precision` on this processor; None where it does."""
-    if find_spec("openvino") is None:
-        return "OpenVINO is not installed: pip install -c constraints.txt -e '.[compare]'"
-    import openvino
-
-    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    if precision is Precision.BF16 and "BF16" not in capabilities:
+    if (missing := backend_openvino.obstacle()) is not None:
+        return f"not measured: {missing}"
+    if precision is Precision.BF16 and not backend_openvino.has_bfloat16():
         return "not measured: this processor has no bfloat16"
     return None
 
 
 def open_network(file: Path, precision: Precision) -> Network:
-    """A model file under OpenVINO on the CPU: (1, T, H, W, 3) uint8 RGB frames -> (1, C, t, h, w) float32 features.
-
-    The logits are computed, too. The batch is fixed to one clip, which OpenVINO can plan for.
-    """
-    import openvino
-
-    core = openvino.Core()
-    model = core.read_model(file)
-    model.reshape([1, *model.input("frames").partial_shape[1:]])
-    # Named, because on processors with bfloat16 OpenVINO would take that by itself.
-    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": _HINTS[precision]})
-
-    def run(frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        features: Features = compiled({"frames": frames})["features"]
-        return features
-
-    return run
+    """A model file under OpenVINO: (N, T, H, W, 3) uint8 RGB frames -> (N, C, t, h, w) float32 features."""
+    session = open_session(file, Device.OPENVINO, precision)
+    return lambda frames: session.run(frames).features
 
 
 def check(precision: Precision, ours: Features, expected: Features, weight: NDArray[np.float32]) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from saliency_tubes.activation import class_activation_map
-from saliency_tubes.model import one_blas_thread
+from saliency_tubes.blas import one_blas_thread
 from saliency_tubes.session import Session, open_session
 from saliency_tubes.spec import ModelSpec
 from saliency_tubes.tube import Tube, build_tube

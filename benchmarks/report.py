@@ -1,6 +1,7 @@
 """A measurement as a table for people and as a document for machines."""
 
 import statistics
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,7 +16,7 @@ _WIDTH_OFF_TERMINAL = 150
 _STYLES = {"met": None, "not measured": "dim"}
 
 
-def print_table(console: Console, rows: list[Row], machine: Machine, origin: str) -> None:
+def print_table(console: Console, rows: Sequence[Row], machine: Machine, origin: str) -> None:
     """Print the machine, the rows of every claim, and what was checked beside the clock."""
     if not console.is_terminal:
         console.width = _WIDTH_OFF_TERMINAL
@@ -47,7 +48,7 @@ def print_table(console: Console, rows: list[Row], machine: Machine, origin: str
         console.print("UNSTEADY: something else was running, so the medians say nothing; measure on a quiet machine")
 
 
-def document(rows: list[Row], machine: Machine, origin: str) -> dict[str, Any]:
+def document(rows: Sequence[Row], machine: Machine, origin: str) -> dict[str, Any]:
     """Everything, raw samples included, as JSON types."""
     return {"machine": asdict(machine), "inputs": origin, "claims": [_entry(row) for row in rows]}
 

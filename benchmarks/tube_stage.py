@@ -15,7 +15,7 @@ from collections.abc import Callable
 
 import numpy as np
 from saliency_tubes.activation import class_activation_map
-from saliency_tubes.model import one_blas_thread
+from saliency_tubes.blas import one_blas_thread
 from saliency_tubes.tube import build_tube
 from saliency_tubes.upsample import spline_matrix
 

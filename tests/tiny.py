@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
-from saliency_tubes.choices import Layout
+from saliency_tubes.choices import Layout, Precision
 from saliency_tubes.spec import ModelSpec, Parity, Preprocessing
 
 FRAMES, SIZE, CHANNELS, CLASSES = 4, 32, 6, 5
@@ -25,6 +25,7 @@ def tiny_spec(**changes: object) -> ModelSpec:
         ),
         "features_shape": FEATURES,
         "layout": Layout.PLAIN,
+        "precision": Precision.FP32,
         "head": "mean-linear",
         "weight": rng.standard_normal((CLASSES, CHANNELS)).astype(np.float32),
         "bias": rng.standard_normal(CLASSES).astype(np.float32),

@@ -11,15 +11,16 @@ def class_activation_map(features: NDArray[np.float32], weight: NDArray[np.float
     Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016.
 
     Args:
-        features: A, (C, t, h, w) float32, what the network averages before its linear classifier.
-        weight: the classifier's row(s), (C,) or (L, C) float32.
+        features: A, (C, t, h, w) float32, what the network averages before its linear classifier; (N, C, t, h, w) for
+            a batch of clips.
+        weight: the classifier's row(s), (C,) or (L, C) float32; (N, L, C), each clip's own, for a batch.
 
     Returns:
-        (t, h, w) or (L, t, h, w) float32.
+        (t, h, w), (L, t, h, w), or (N, L, t, h, w) float32.
     """
-    channels = features.shape[0]
-    product = weight @ features.reshape(channels, -1)
-    return product.reshape(*weight.shape[:-1], *features.shape[1:])
+    *clips, channels, t, h, w = features.shape
+    product = weight @ features.reshape(*clips, channels, t * h * w)
+    return product.reshape(*weight.shape[:-1], t, h, w)
 
 
 def completeness_error(
@@ -38,6 +39,6 @@ def completeness_error(
     Returns:
         (L,) float64, in units of the logit.
     """
-    means = maps.reshape(maps.shape[0], -1).mean(axis=1, dtype=np.float64)
+    means = maps.mean(axis=(-3, -2, -1), dtype=np.float64)
     errors: NDArray[np.float64] = np.abs(means + bias - logits)
     return errors

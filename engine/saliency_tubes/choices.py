@@ -38,3 +38,13 @@ class Norm(StrEnum):
 
     SALIENCY_TUBES = "saliency-tubes"
     MFNET = "mfnet"
+
+
+class Artifact(StrEnum):
+    """What can be written for an explained label."""
+
+    HEATMAP = "heatmap"
+    FOCUSMAP = "focusmap"
+    OVERLAY = "overlay"
+    GIF = "gif"
+    NPZ = "npz"

@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ._version import __version__
-from .choices import Device, Layout, Norm
+from .choices import Artifact, Device, Layout, Norm, Precision
 from .errors import ExportError, SaliencyTubesError
-from .graph_cache import GraphCache, file_sha256
+from .graph_cache import GraphCache
 
 if TYPE_CHECKING:
+    from .doctor import Diagnosis
     from .explanation import Explanation, Score
     from .model import TubeModel
     from .spec import ModelSpec
@@ -58,7 +59,13 @@ def _version(wanted: bool) -> None:
 
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 ModelOption = Annotated[Path, typer.Option("--model", "-m", help="The file that `tubes export` wrote.")]
-DeviceOption = Annotated[Device, typer.Option(help="Where to run. auto: CUDA where it loads, otherwise the CPU.")]
+DeviceOption = Annotated[
+    Device, typer.Option(help="Where to run. auto: the first that loads of cuda, openvino and cpu; see `tubes doctor`.")
+]
+PrecisionOption = Annotated[
+    Precision | None,
+    typer.Option(help="Compute in bf16 (with openvino) or tf32 (on NVIDIA GPUs). Without it: as exported."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 
 
@@ -93,7 +100,12 @@ def run(
     top_k: Annotated[int, typer.Option(min=0, help="Explain the N highest classes, too.")] = 0,
     model: ModelOption = Path("tubes.onnx"),
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("visualisations"),
+    save: Annotated[
+        list[Artifact] | None,
+        typer.Option(help="Write only this; repeat it for several. Without it: everything.", show_default=False),
+    ] = None,
     device: DeviceOption = Device.AUTO,
+    precision: PrecisionOption = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -104,8 +116,9 @@ def run(
     """
     with _progress() as progress:
         progress(f"loading {model}")
-        explanation = _load(model, device, GraphCache.of_user()).explain(clip, label, top_k=top_k, progress=progress)
-        folders = explanation.save(out, progress)
+        loaded = _load(model, device, precision, GraphCache.of_user())
+        explanation = loaded.explain(clip, label, top_k=top_k, progress=progress)
+        folders = explanation.save(out, progress, artifacts=save or tuple(Artifact))
     for note in explanation.notes:
         _say(f"note: {note}", error=True)
     _say(json.dumps(_run_document(explanation, folders)) if as_json else _run_text(explanation, folders))
@@ -118,8 +131,24 @@ def info(
     debug: DebugOption = False,
 ) -> None:
     """Show what a model file says of itself."""
-    spec = _load(model, Device.CPU, None).spec
+    spec = _load(model, Device.CPU, None, None).spec
     _say(json.dumps(spec.describe()) if as_json else _info_text(model, spec))
+
+
+@app.command(epilog="Example:\n\n  tubes doctor --model tubes.onnx")
+def doctor(
+    model: Annotated[
+        Path | None, typer.Option("--model", "-m", help="Also look at this model file.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Show what models can run on here, what would be faster, and how to get it."""
+    spec = None if model is None else _load(model, Device.CPU, None, None).spec
+    from .doctor import diagnose
+
+    diagnosis = diagnose(spec)
+    _say(json.dumps(asdict(diagnosis)) if as_json else _doctor_text(diagnosis))
 
 
 @app.command(
@@ -146,6 +175,9 @@ def export(
             help="blocked: rewritten for ONNX Runtime on the CPU. plain: as PyTorch has it, in a file half as large."
         ),
     ] = Layout.BLOCKED,
+    precision: Annotated[
+        Precision, typer.Option(help="What the network computes in: fp32, or fp16 for GPUs, in a file half as large.")
+    ] = Precision.FP32,
     debug: DebugOption = False,
 ) -> None:
     """Turn a checkpoint into a self-sufficient ONNX file, and measure its parity."""
@@ -162,19 +194,19 @@ def export(
             opset=opset,
             head=head,
             layout=layout,
+            precision=precision,
             progress=progress,
         )
     _say(report.table())
     _say(f"wrote {output}")
 
 
-def _load(path: Path, device: Device, cache: GraphCache | None) -> "TubeModel":
-    """`load_model` at the start of a process: the package is imported while the file is hashed and the session made."""
-    with ThreadPoolExecutor(2) as pool:
-        digest = pool.submit(file_sha256, path)
+def _load(path: Path, device: Device, precision: Precision | None, cache: GraphCache | None) -> "TubeModel":
+    """`load_model` at the start of a process: the rest of the package is imported while the session is made."""
+    with ThreadPoolExecutor(1) as pool:
         from .session import open_session
 
-        session = pool.submit(open_session, path, device, cache, digest)
+        session = pool.submit(open_session, path, device, precision, cache)
         from .model import TubeModel
 
         return TubeModel.of(path, session.result())
@@ -240,6 +272,7 @@ def _info_text(model: Path, spec: "ModelSpec") -> str:
     rows = [
         ("model", str(model)),
         ("network", f"{spec.architecture}, {spec.num_classes} classes, head {spec.head}, layout {spec.layout}"),
+        ("precision", f"{spec.precision} inside, float32 logits and features"),
         ("input", f"{T} frames ({spec.sampling} sampling), {H}x{W} centre crop of {size[0]}x{size[1]}"),
         ("features", f"{C} channels in {t} steps of time and {h}x{w} places"),
         (
@@ -263,6 +296,17 @@ def _info_text(model: Path, spec: "ModelSpec") -> str:
     rows += [("labels", "none: classes go by their numbers")] if not names else []
     rows += [("" if i else "labels", f"{i} {name}") for i, name in enumerate(names)]
     return "\n".join(f"{key:<11}{value}" for key, value in rows)
+
+
+def _doctor_text(diagnosis: "Diagnosis") -> str:
+    lines = []
+    for finding in diagnosis.findings:
+        state = f"ready ({', '.join(finding.precisions)})" if finding.ready else "not here"
+        lines.append(f"{finding.device:<11}{state}: {finding.remark}")
+    lines.append(f"{'auto':<11}takes {diagnosis.chosen}")
+    lines += [f"{'faster' if i == 0 else '':<11}{advice}" for i, advice in enumerate(diagnosis.advice)]
+    lines.append(f"{'versions':<11}{', '.join(f'{name} {version}' for name, version in diagnosis.versions)}")
+    return "\n".join(lines)
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -4,7 +4,8 @@
     ├── SourceError       a clip that cannot be read: missing, not a video, empty, frames of different sizes
     ├── LabelError        a label out of range, or a name the model does not know
     ├── ModelFileError    a model file that is not ONNX, lacks our metadata, or contradicts it
-    ├── DeviceError       a device asked for by name that did not load
+    ├── DeviceError       a device asked for by name that did not load, or a precision it does not have
+    │   └── NotLoadedError    why a device does not load, before it is known who asked for it
     ├── DependencyError   a package that this one needs and that does not load; an ImportError, too
     ├── OutputError       outputs that could not be written
     ├── CheckpointError   weights that cannot be exported: unreadable, unsafe, of another network, NaN
@@ -33,7 +34,11 @@ class ModelFileError(SaliencyTubesError):
 
 
 class DeviceError(SaliencyTubesError):
-    """A device that was asked for by name did not load."""
+    """A device that was asked for by name did not load, or does not compute in the precision that was asked for."""
+
+
+class NotLoadedError(DeviceError):
+    """Why a device does not load here; the message is the reason alone."""
 
 
 class DependencyError(SaliencyTubesError, ImportError):

@@ -2,7 +2,7 @@
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -15,12 +15,15 @@ from numpy.typing import NDArray
 from . import render, writers
 from ._opencv import cv2
 from ._version import __version__
+from .choices import Artifact, Device, Precision
+from .errors import OutputError
 from .spec import ModelSpec
 from .tube import Tube
 
 # The animations keep the clip's own pace within these bounds, and this one where the pace is unknown.
 _FASTEST_SECONDS, _SLOWEST_SECONDS, _UNKNOWN_SECONDS = 1 / 30, 0.5, 1 / 8
 _TOP = 5
+_HEATMAPS = {Artifact.HEATMAP, Artifact.OVERLAY, Artifact.GIF}  # what is made of heatmaps
 
 
 @dataclass(frozen=True)
@@ -58,12 +61,13 @@ class ClipIdentity:
 
 @dataclass(frozen=True)
 class ModelIdentity:
-    """Which model file explained it, on which device, under which ONNX Runtime."""
+    """Which model file explained it, on which device, in which precision, and what computed it, with its version."""
 
     path: Path
     sha256: str
-    device: str
-    onnxruntime: str
+    device: Device
+    precision: Precision
+    runtime: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +134,11 @@ class Explanation:
         return float(np.clip(step, _FASTEST_SECONDS, _SLOWEST_SECONDS)) if known else _UNKNOWN_SECONDS
 
     def save(
-        self, out: str | Path = "visualisations", progress: Callable[[str], None] | None = None
+        self,
+        out: str | Path = "visualisations",
+        progress: Callable[[str], None] | None = None,
+        *,
+        artifacts: Iterable[Artifact | str] = tuple(Artifact),
     ) -> tuple[Path, ...]:
         """Write ``out/<clip name>/<label index>/`` for every label.
 
@@ -140,38 +148,44 @@ class Explanation:
         Args:
             out: the folder for all clips; made if it is missing.
             progress: called with a few words before each label is written.
+            artifacts: which of these to write, any of `Artifact`; ``info.json`` is always written.
 
         Returns:
             The folders, in the order of the labels.
 
         Raises:
-            OutputError: a folder cannot be written, or holds files that this program did not write.
+            OutputError: a folder cannot be written, or holds files that this program did not write; an artifact is
+                unknown.
         """
+        chosen = _artifacts(artifacts)
         folders = []
         for tube in self.tubes:
             folder = Path(out) / _folder_name(self.clip.name) / str(tube.label)
             if progress is not None:
                 progress(f"writing {folder}")
             with writers.replacing_folder(folder) as staging:
-                self._write(staging, tube)
+                self._write(staging, tube, chosen)
             folders.append(folder)
         return tuple(folders)
 
-    def _write(self, folder: Path, tube: Tube) -> None:
+    def _write(self, folder: Path, tube: Tube, chosen: frozenset[Artifact]) -> None:
         started = time.perf_counter()
-        heatmaps = render.heatmap(tube.values, self.frames)
-        focusmaps = render.focusmap(tube.values, self.frames)
-        rendered = time.perf_counter()
         pace = self.seconds_per_frame
-        files = writers.write_all(
-            [
-                partial(writers.write_gif, folder / "overlay.gif", heatmaps, pace),  # the slowest first
-                partial(writers.write_mp4, folder / "overlay.mp4", heatmaps, pace),
-                *writers.png_jobs(folder / "focusmap", focusmaps),
-                *writers.png_jobs(folder / "heatmap", heatmaps),
-                partial(self._write_npz, folder / "tube.npz", tube),
-            ]
-        )
+        jobs: list[Callable[[], Path]] = []
+        if chosen & _HEATMAPS:
+            heatmaps = render.heatmap(tube.values, self.frames)
+        if Artifact.GIF in chosen:  # the slowest first
+            jobs.append(partial(writers.write_gif, folder / "overlay.gif", heatmaps, pace))
+        if Artifact.OVERLAY in chosen:
+            jobs.append(partial(writers.write_mp4, folder / "overlay.mp4", heatmaps, pace))
+        if Artifact.FOCUSMAP in chosen:
+            jobs += writers.png_jobs(folder / "focusmap", render.focusmap(tube.values, self.frames))
+        if Artifact.HEATMAP in chosen:
+            jobs += writers.png_jobs(folder / "heatmap", heatmaps)
+        if Artifact.NPZ in chosen:
+            jobs.append(partial(self._write_npz, folder / "tube.npz", tube))
+        rendered = time.perf_counter()
+        files = writers.write_all(jobs)
         info = self.describe(tube)
         info["timings_s"] |= {"render": rendered - started, "write": time.perf_counter() - rendered}
         files.append(folder / writers.INFO_FILE)
@@ -226,13 +240,21 @@ class Explanation:
             "notes": self.notes,
             "versions": {
                 "saliency_tubes": __version__,
-                "onnxruntime": self.model.onnxruntime,
+                **dict([self.model.runtime.split(" ", 1)]),
                 "numpy": np.__version__,
                 "opencv": cv2.__version__,
                 "av": av.__version__,
                 "python": platform.python_version(),
             },
         }
+
+
+def _artifacts(names: Iterable[Artifact | str]) -> frozenset[Artifact]:
+    names = list(names)
+    try:
+        return frozenset(map(Artifact, names))
+    except ValueError as error:
+        raise OutputError(f"cannot write {', '.join(names)}: choose among {', '.join(Artifact)}") from error
 
 
 def _folder_name(clip_name: str) -> str:

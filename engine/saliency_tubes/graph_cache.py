@@ -2,32 +2,67 @@
 
 import contextlib
 import hashlib
+import json
 import os
 import platform
 import re
 import shutil
+import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 VARIABLE = "SALIENCY_TUBES_CACHE"
-GRAPH, WEIGHTS = "graph.onnx", "graph.bin"
-_CONTENT = "content.sha256"
+PUBLISHER = "saliency-tubes-graph-cache"  # the name of the thread that moves an entry into place
+_CONTENT = "content.json"
 _KEPT = 4  # networks; each takes what its model file takes
-_FORMAT = "1"
+_FORMAT = "2"
 _ENTRY = re.compile(r"[0-9a-f]{64}")
 _PARTIAL = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{12}\.partial")
 _ABANDONED_SECONDS = 3600  # whoever was filling it was killed
+# A file that was written this lately could be written again without its times showing it.
+_SETTLED_SECONDS = 2.0
+
+T = TypeVar("T")
+
+
+class FileDigest:
+    """The SHA-256 of a file, in hexadecimal: computed on a thread of its own, unless somebody knows it already."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._future = Future[str]()
+
+    def known(self, sha256: str) -> None:
+        """Take it from somebody who computed it before; instead of `start`."""
+        self._future.set_result(sha256)
+
+    def start(self) -> None:
+        """Begin to compute it."""
+        threading.Thread(target=self._compute).start()
+
+    def result(self) -> str:
+        """The digest; waits until it is computed.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        return self._future.result()
+
+    def _compute(self) -> None:
+        try:
+            with self._path.open("rb") as file:
+                self._future.set_result(hashlib.file_digest(file, "sha256").hexdigest())
+        except OSError as error:
+            self._future.set_exception(error)
 
 
 class GraphCache:
-    """A folder with one sub-folder, an *entry*, for each model that was loaded lately.
-
-    An entry belongs to the content of a model file, a version of the runtime and a kind of processor: an optimised
-    graph is made for all of these. It holds the graph, its weights, and the SHA-256 of both, without which it is not
-    used. Entries appear whole or not at all; of two processes that write one, the first wins.
-    """
+    """A folder with one sub-folder, an `Entry`, for each model that was loaded lately."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -47,83 +82,141 @@ class GraphCache:
             return None
         return cls(folder) if folder.is_absolute() else None  # never in the working folder
 
-    def entry(self, model_sha256: str, runtime: str) -> Path:
-        """The folder of a model under a version of the runtime, whether it exists or not."""
-        key = (_FORMAT, runtime, _processor(), model_sha256)
-        return self.folder / hashlib.sha256(repr(key).encode()).hexdigest()
+    def entry(self, model: Path, runtime: str) -> "Entry | None":
+        """The entry of a model file under a runtime, whether it exists or not; None where the file cannot be seen.
 
-    def holds(self, entry: Path) -> bool:
-        """Whether there is such an entry, as far as one may look."""
-        try:
-            return entry.is_dir()
-        except OSError:
-            return False
-
-    def is_sound(self, entry: Path) -> bool:
-        """Whether an entry holds what was written into it."""
-        try:
-            return (entry / _CONTENT).read_text(encoding="ascii") == _content(entry)
-        except (OSError, ValueError):
-            return False
-
-    def used(self, entry: Path) -> None:
-        """Note that an entry was of use."""
-        with contextlib.suppress(OSError):
-            os.utime(entry)
-
-    def discard(self, entry: Path) -> None:
-        """Take an entry away, first out of others' sight."""
-        retired = _partial(entry)
-        with contextlib.suppress(OSError):
-            entry.rename(retired)
-        shutil.rmtree(retired, ignore_errors=True)
-
-    @contextlib.contextmanager
-    def filling(self, entry: Path) -> Iterator[Path]:
-        """An empty folder to write an entry into and to `publish`; gone afterwards if it was not.
-
-        Raises:
-            OSError: the folder cannot be made.
+        Args:
+            model: the model file.
+            runtime: name, version and settings of what optimised the graph.
         """
-        staging = _partial(entry)
-        staging.mkdir(parents=True)
         try:
-            yield staging
+            state = _state(model)
+        except OSError:
+            return None
+        key = (_FORMAT, runtime, _processor(), state)
+        return Entry(self.folder / hashlib.sha256(repr(key).encode()).hexdigest(), model, state)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What one runtime made of one model file on one kind of processor.
+
+    It belongs to the state of that file: size, times and place on the disk, which differ after any change. Beside the
+    runtime's files it holds the model's SHA-256 and the state of those files, without which it is not used. Entries
+    appear whole or not at all; of two processes that write one, the first wins.
+
+    Attributes:
+        folder: where it is, or would be.
+        model: the model file.
+        state: that file's state.
+    """
+
+    folder: Path
+    model: Path
+    state: tuple[int, ...]
+
+    def model_sha256(self) -> str | None:
+        """The model file's SHA-256 if the entry is there and holds what was written into it; otherwise None."""
+        try:
+            content = json.loads((self.folder / _CONTENT).read_text(encoding="ascii"))
+            sound = content["files"] == _states(self.folder)
+            return str(content["model_sha256"]) if sound else None
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return None
+
+    def used(self) -> None:
+        """Note that the entry was of use."""
+        with contextlib.suppress(OSError):
+            os.utime(self.folder)
+
+    def discard(self) -> None:
+        """Take the entry away, first out of others' sight."""
+        _retire(self.folder)
+
+    def fill(self, build: Callable[[Path | None], T], digest: FileDigest, worth: Callable[[T], bool]) -> T:
+        """Make the entry anew, beside what is returned.
+
+        A cache that cannot be written is no error: the next process loads the model file. The files are moved into
+        place on a thread of their own, and what was used least lately is dropped.
+
+        Args:
+            build: makes the result, and writes files into the empty folder it is given; None: it writes none.
+            digest: the model file's SHA-256.
+            worth: whether the result is worth a place.
+        """
+        self.discard()
+        staging = _partial(self.folder)
+        try:
+            staging.mkdir(parents=True)
+        except OSError:
+            return build(None)
+        kept = False
+        try:
+            made = build(staging)
+            kept = worth(made)
+        finally:
+            if not kept:
+                shutil.rmtree(staging, ignore_errors=True)
+        if kept:
+            threading.Thread(target=self._publish, args=(staging, digest), name=PUBLISHER).start()
+        return made
+
+    def _publish(self, staging: Path, digest: FileDigest) -> None:
+        try:
+            content = {"model_sha256": digest.result(), "files": _states(staging)}
+            settled = (
+                _state(self.model) == self.state and time.time_ns() - max(self.state[-2:]) > _SETTLED_SECONDS * 1e9
+            )
+            if settled and not self.folder.exists():
+                (staging / _CONTENT).write_text(json.dumps(content), encoding="ascii")
+                for file in staging.iterdir():
+                    _to_disk(file)
+                staging.rename(self.folder)
+                _drop_old(self.folder.parent)
+        except OSError:  # the cache cannot be written, or the model file is gone
+            pass
         finally:
             shutil.rmtree(staging, ignore_errors=True)
-
-    def publish(self, staging: Path, entry: Path) -> None:
-        """Move a filled folder into place, unless another process was first, and drop what was used least lately.
-
-        A cache that cannot be written is no error: the next process loads the model file.
-        """
-        with contextlib.suppress(OSError):
-            (staging / _CONTENT).write_text(_content(staging), encoding="ascii")
-            staging.rename(entry)
-            self._drop_old()
-
-    def _drop_old(self) -> None:
-        present = sorted(self.folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-        for path in [path for path in present if _ENTRY.fullmatch(path.name)][_KEPT:]:
-            self.discard(path)
-        for path in present:
-            if _PARTIAL.fullmatch(path.name) and time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
-                shutil.rmtree(path, ignore_errors=True)
-
-
-def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _partial(entry: Path) -> Path:
     return entry.with_name(f"{entry.name}.{uuid.uuid4().hex[:12]}.partial")
 
 
-def _content(folder: Path) -> str:
-    """The SHA-256 of the graph's, then of the weights' own."""
-    return " ".join(file_sha256(folder / name) for name in (GRAPH, WEIGHTS))
+def _retire(entry: Path) -> None:
+    retired = _partial(entry)
+    with contextlib.suppress(OSError):
+        entry.rename(retired)
+    shutil.rmtree(retired, ignore_errors=True)
+
+
+def _drop_old(folder: Path) -> None:
+    present = sorted(folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in [path for path in present if _ENTRY.fullmatch(path.name)][_KEPT:]:
+        _retire(path)
+    for path in present:
+        if _PARTIAL.fullmatch(path.name) and time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _state(file: Path) -> tuple[int, ...]:
+    """What changes with a file's content: its place on the disk, size, and times in nanoseconds."""
+    status = file.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def _states(folder: Path) -> dict[str, list[int]]:
+    """The states of an entry's own files, by name."""
+    return {file.name: list(_state(file)) for file in folder.iterdir() if file.name != _CONTENT}
+
+
+def _to_disk(file: Path) -> None:
+    """A machine that loses its power must not leave a file of the right size and times without its content."""
+    handle = os.open(file, os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _processor() -> str:

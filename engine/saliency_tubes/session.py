@@ -1,29 +1,30 @@
-"""Running a model file: the only module that imports ONNX Runtime."""
+"""A loaded model: which device it runs on, and running it. What computes is behind a `Backend`."""
 
-import contextlib
-import ctypes
-import io
-import sys
+import importlib.util
 from collections.abc import Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
-import onnxruntime as ort
 from numpy.typing import NDArray
 
-from .choices import Device
-from .errors import DeviceError, ModelFileError
-from .graph_cache import GRAPH, WEIGHTS, GraphCache, file_sha256
-from .spec import SCHEMA_KEY
+from .choices import Device, Precision
+from .errors import DeviceError, ModelFileError, NotLoadedError
+from .graph_cache import FileDigest, GraphCache
+from .spec import stored_precision
 
-RUNTIME_VERSION: str = ort.__version__
-# Warnings and below stay out of the user's terminal: what matters is raised or noted by this module.
-_LOG_ERRORS_ONLY = 3
-_LOG_NOTHING = 4
-_CPU = ["CPUExecutionProvider"]
-_CUDA_MEND = "install CUDA and cuDNN beside it with: pip install 'saliency-tubes[cuda]'"
+# What `auto` tries, the fastest first. TensorRT is left to those who ask for it: an engine takes minutes to build, and
+# computes in TF32.
+FASTEST_FIRST = (Device.CUDA, Device.OPENVINO, Device.CPU)
+_NAMES = {Device.CUDA: "CUDA", Device.TENSORRT: "TensorRT", Device.OPENVINO: "OpenVINO", Device.CPU: "the CPU"}
+# What a float32 file may compute in, by device; the first is what it does when nothing is asked for.
+PRECISIONS = {
+    Device.CPU: (Precision.FP32,),
+    Device.OPENVINO: (Precision.FP32, Precision.BF16),
+    Device.CUDA: (Precision.FP32, Precision.TF32),
+    Device.TENSORRT: (Precision.TF32,),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,25 +40,76 @@ class Activations:
     features: NDArray[np.float32]
 
 
-class Session:
-    """One loaded model file on one device. Made by `open_session`."""
+class Backend(Protocol):
+    """A model file loaded by a runtime.
 
-    def __init__(self, inference: ort.InferenceSession, sha256: str, device: Device, note: str | None) -> None:
-        self._inference = inference
-        self.sha256 = sha256
-        self.device = device
-        self.note = note
-        self.metadata: Mapping[str, str] = inference.get_modelmeta().custom_metadata_map
+    Attributes:
+        runtime: the runtime's name and version.
+        metadata: the ONNX file's metadata.
+        inputs: shapes of the graph's inputs by name; a dynamic dimension is a string or None.
+        outputs: shapes of the graph's outputs by name.
+    """
+
+    runtime: str
+
+    @property
+    def metadata(self) -> Mapping[str, str]: ...  # noqa: D102
+
+    @property
+    def inputs(self) -> Mapping[str, tuple[int | str | None, ...]]: ...  # noqa: D102
+
+    @property
+    def outputs(self) -> Mapping[str, tuple[int | str | None, ...]]: ...  # noqa: D102
+
+    def run(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Logits (N, K) and features (N, C, t, h, w) of frames (N, T, H, W, 3)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """One loaded model file on one device. Made by `open_session`.
+
+    Attributes:
+        backend: what computes.
+        device: where.
+        precision: what a float32 file computes in there.
+        streams: how many runs at once the CPU's cores are shared out to.
+        note: why `auto` did not take a faster device, or None.
+        digest: the file's SHA-256.
+    """
+
+    backend: Backend
+    device: Device
+    precision: Precision
+    streams: int
+    note: str | None
+    digest: FileDigest
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the cores that decode and write are the ones that compute."""
+        return self.device in (Device.CPU, Device.OPENVINO)
+
+    @property
+    def runtime(self) -> str:
+        """Name and version of what computes."""
+        return self.backend.runtime
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """The ONNX file's metadata."""
+        return self.backend.metadata
 
     @property
     def inputs(self) -> dict[str, tuple[int | str | None, ...]]:
         """Shapes of the graph's inputs by name; a dynamic dimension is a string or None."""
-        return {node.name: tuple(node.shape) for node in self._inference.get_inputs()}
+        return dict(self.backend.inputs)
 
     @property
     def outputs(self) -> dict[str, tuple[int | str | None, ...]]:
         """Shapes of the graph's outputs by name; a dynamic dimension is a string or None."""
-        return {node.name: tuple(node.shape) for node in self._inference.get_outputs()}
+        return dict(self.backend.outputs)
 
     def run(self, frames: NDArray[np.uint8]) -> Activations:
         """Run the network on a batch of clips.
@@ -66,14 +118,15 @@ class Session:
             frames: (N, T, H, W, 3) uint8 RGB, with the model's own T, H and W.
 
         Raises:
-            ModelFileError: ONNX Runtime refused the input or failed while computing.
+            ModelFileError: the runtime refused the input or failed while computing.
         """
         try:
-            logits, features = self._inference.run(["logits", "features"], {"frames": frames})
-        except Exception as error:  # ONNX Runtime's exceptions share no public base class
+            logits, features = self.backend.run(frames)
+        except Exception as error:  # the runtimes' exceptions share no public base class
+            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ModelFileError(
-                f"ONNX Runtime could not run this model on {self.device} with frames of shape {frames.shape} "
-                f"{frames.dtype}: {_first_line(error)}"
+                f"{self.runtime} could not run this model on {self.device} with frames of shape {frames.shape} "
+                f"{frames.dtype}: {reason}"
             ) from error
         return Activations(logits=logits, features=features)
 
@@ -81,141 +134,107 @@ class Session:
 def open_session(
     path: Path,
     device: Device | str = Device.AUTO,
+    precision: Precision | str | None = None,
     cache: GraphCache | None = None,
-    digest: Future[str] | None = None,
+    streams: int = 1,
 ) -> Session:
     """Load a model file on a device.
 
     Args:
         path: an ONNX file.
-        device: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where it loads, otherwise the CPU. A device asked for
-            by name never falls back to another.
+        device: one of `Device`; ``"auto"`` takes the first that loads of CUDA, OpenVINO and ONNX Runtime on the CPU. A
+            device asked for by name never falls back to another.
+        precision: what float32 files compute in; None for float32, where the device has it. See `Precision`.
         cache: where to look for, and keep, the graph as optimised for the CPU. None: optimise it anew.
-        digest: the file's SHA-256, where somebody is computing it already.
+        streams: how many runs at once the CPU's cores are shared out to; 1 for the lowest latency.
 
     Raises:
-        ModelFileError: no such file, not ONNX, or ONNX Runtime cannot load it.
-        DeviceError: the named device is unknown or did not load.
+        ModelFileError: no such file, not ONNX, or the runtime cannot load it.
+        DeviceError: the device or the precision is unknown, did not load, or is not to be had there.
     """
-    try:
-        wanted = Device(device)
-    except ValueError as error:
-        raise DeviceError(f"no device is called {device!r}: choose one of {', '.join(Device)}") from error
+    wanted, asked = _device(device), _precision(precision)
     if not path.is_file():
         raise ModelFileError(
             f"no model file at {path}: make one with `tubes export WEIGHTS --output {path}`, "
             "or name another with --model"
         )
-    with ThreadPoolExecutor(1) as pool:  # hashed on another core while the session is made
-        digest = digest or pool.submit(file_sha256, path)
-        obstacle = None
-        if wanted is not Device.CPU:
-            inference, obstacle = _load_cuda(path)
-            if inference is not None:
-                return Session(inference, digest.result(), Device.CUDA, None)
-            if wanted is Device.CUDA:
-                raise DeviceError(f"CUDA did not load: {obstacle}. `--device cpu` needs none of this")
-        note = None if obstacle is None else f"running on the CPU: {obstacle}"
-        return Session(_load_cpu(path, cache, digest, pool), digest.result(), Device.CPU, note)
+    if wanted is not Device.AUTO:
+        try:
+            return _open(path, wanted, asked, cache, streams, None)
+        except NotLoadedError as obstacle:
+            raise DeviceError(f"{_NAMES[wanted]} did not load: {obstacle}. `--device cpu` needs none of this") from None
+    return _open_fastest(path, asked, cache, streams)
 
 
-def _load_cuda(path: Path) -> tuple[ort.InferenceSession | None, str | None]:
-    """The session on CUDA, or what kept it from loading."""
-    obstacle = _cuda_obstacle()
-    if obstacle is not None:
-        return None, obstacle
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it misses, and stdout is for results
-        ort.preload_dlls()
-    # ONNX Runtime falls back to the CPU by itself and only logs it: what really loaded is what it lists.
-    inference = _load(path, ["CUDAExecutionProvider", "CPUExecutionProvider"], ort.SessionOptions())
-    return (inference, None) if "CUDAExecutionProvider" in inference.get_providers() else (None, _missing_library())
+def installed(device: Device) -> bool:
+    """Whether what a device needs is there at all, so that it is worth a word where it does not load."""
+    return device is not Device.OPENVINO or importlib.util.find_spec("openvino") is not None
 
 
-def _load_cpu(
-    path: Path, cache: GraphCache | None, digest: Future[str], pool: ThreadPoolExecutor
-) -> ort.InferenceSession:
-    try:
-        entry = None if cache is None else cache.entry(digest.result(), RUNTIME_VERSION)
-    except OSError:  # the model file cannot be read: loading it says so
-        entry = None
-    if cache is None or entry is None:
-        return _load(path, _CPU, ort.SessionOptions())
-    if cache.holds(entry):
-        if (kept := _load_kept(cache, entry, pool)) is not None:
-            return kept
-        cache.discard(entry)
-    try:
-        with cache.filling(entry) as staging:
-            options = ort.SessionOptions()
-            options.optimized_model_filepath = str(staging / GRAPH)
-            # Beside the graph, weights are mapped into memory instead of parsed and copied.
-            options.add_session_config_entry("session.optimized_model_external_initializers_file_name", WEIGHTS)
-            options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
-            inference = _load(path, _CPU, options)
-            if SCHEMA_KEY in inference.get_modelmeta().custom_metadata_map:  # others are refused: not worth a place
-                cache.publish(staging, entry)
-            return inference
-    except (OSError, ModelFileError):  # either the cache cannot be written or the model cannot be loaded: see which
-        return _load(path, _CPU, ort.SessionOptions())
+def _open_fastest(path: Path, asked: Precision | None, cache: GraphCache | None, streams: int) -> Session:
+    obstacles: list[str] = []
+    for device in FASTEST_FIRST:
+        if not installed(device) or asked not in (None, *PRECISIONS[device], Precision.FP16):
+            continue
+        note = f"running on {_NAMES[device]}: {'; '.join(obstacles)}" if obstacles else None
+        try:
+            return _open(path, device, asked, cache, streams, note)
+        except NotLoadedError as obstacle:
+            obstacles.append(str(obstacle))
+    reason = "; ".join(obstacles) or f"what computes in {asked} is not installed"
+    raise DeviceError(f"no device here computes in {asked} ({reason}): leave --precision out")
 
 
-def _load_kept(cache: GraphCache, entry: Path, pool: ThreadPoolExecutor) -> ort.InferenceSession | None:
-    """The session of a kept graph; None where the entry is damaged, which is found out beside the loading."""
-    sound = pool.submit(cache.is_sound, entry)
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    try:
-        inference = _load(entry / GRAPH, _CPU, options)
-    except ModelFileError:
-        return None
-    if not sound.result():
-        return None
-    cache.used(entry)
-    return inference
+def _open(
+    path: Path, device: Device, asked: Precision | None, cache: GraphCache | None, streams: int, note: str | None
+) -> Session:
+    default = PRECISIONS[device][0]
+    precision = default if asked in (None, Precision.FP16) else asked
+    if precision not in PRECISIONS[device]:
+        known = " or ".join(PRECISIONS[device])
+        raise DeviceError(f"{_NAMES[device]} computes in {known}, not in {asked}: leave --precision out")
+    digest = FileDigest(path)
+    backend = _load(path, device, precision, cache, digest, streams)
+    return Session(backend, device, _agreed(path, backend, precision, asked), streams, note, digest)
 
 
-def _load(path: Path, providers: list[str], options: ort.SessionOptions) -> ort.InferenceSession:
-    # Spinning between the operators of a run is worth its while; after the run the files are written on these cores.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    options.log_severity_level = _LOG_NOTHING if "CUDAExecutionProvider" in providers else _LOG_ERRORS_ONLY
-    try:
-        return ort.InferenceSession(str(path), options, providers=providers)
-    except Exception as error:  # ONNX Runtime's exceptions share no public base class
-        raise ModelFileError(
-            f"{path} is not a model that ONNX Runtime {RUNTIME_VERSION} can load ({_first_line(error)}): "
-            "expected an ONNX file that `tubes export WEIGHTS` wrote"
-        ) from error
+def _load(
+    path: Path, device: Device, precision: Precision, cache: GraphCache | None, digest: FileDigest, streams: int
+) -> Backend:
+    """What computes; a runtime is imported only where it is asked for."""
+    if device is Device.OPENVINO:
+        from .backend_openvino import open_openvino
+
+        return open_openvino(path, precision, cache, digest, streams)
+    if device is Device.CPU:
+        from .backend_ort import open_cpu
+
+        return open_cpu(path, cache, digest, streams)
+    from .backend_nvidia import open_cuda, open_tensorrt
+
+    return open_cuda(path, precision, digest) if device is Device.CUDA else open_tensorrt(path, digest)
 
 
-def _cuda_obstacle() -> str | None:
-    """Why CUDA cannot work here, found before ONNX Runtime is asked; None when nothing speaks against it."""
-    if "CUDAExecutionProvider" not in ort.get_available_providers():
-        return (
-            f"this onnxruntime {RUNTIME_VERSION} was built without CUDA: "
-            "pip uninstall onnxruntime, then pip install 'saliency-tubes[cuda]'"
+def _agreed(path: Path, backend: Backend, precision: Precision, asked: Precision | None) -> Precision:
+    """What is computed in: a file that holds float16 says so itself, and leaves no choice."""
+    stored = stored_precision(backend.metadata)
+    if asked is not None and (stored is Precision.FP16) != (asked is Precision.FP16):
+        raise DeviceError(
+            f"{path} was exported in {stored}, so it cannot run in {asked}: leave --precision out, or export the "
+            f"weights again with `tubes export --precision {'fp16' if asked is Precision.FP16 else 'fp32'}`"
         )
-    driver = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    return stored if stored is Precision.FP16 else precision
+
+
+def _device(name: Device | str) -> Device:
     try:
-        cuda = ctypes.CDLL(driver)
-    except OSError:
-        return f"no NVIDIA driver on this machine ({driver} was not found)"
-    count = ctypes.c_int(0)
-    if cuda.cuInit(0) != 0 or cuda.cuDeviceGetCount(ctypes.byref(count)) != 0 or count.value == 0:
-        return "the NVIDIA driver finds no GPU on this machine"
-    return None
+        return Device(name)
+    except ValueError as error:
+        raise DeviceError(f"no device is called {name!r}: choose one of {', '.join(Device)}") from error
 
 
-def _missing_library() -> str:
-    """The library that kept ONNX Runtime's CUDA provider from loading, in the dynamic linker's words."""
-    folder = Path(ort.__file__).parent / "capi"
+def _precision(name: Precision | str | None) -> Precision | None:
     try:
-        if sys.platform != "win32":
-            ctypes.CDLL(str(folder / "libonnxruntime_providers_shared.so"), mode=ctypes.RTLD_GLOBAL)
-            ctypes.CDLL(str(folder / "libonnxruntime_providers_cuda.so"))
-    except OSError as error:
-        return f"{error}; {_CUDA_MEND}"
-    return f"ONNX Runtime {RUNTIME_VERSION} did not take the GPU; {_CUDA_MEND}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+        return None if name is None else Precision(name)
+    except ValueError as error:
+        raise DeviceError(f"no precision is called {name!r}: choose one of {', '.join(Precision)}") from error

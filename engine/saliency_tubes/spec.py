@@ -20,12 +20,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .choices import Layout
+from .choices import Layout, Precision
 from .errors import LabelError, ModelFileError
 
 SCHEMA = "1"
 _PREFIX = "saliency_tubes."
 SCHEMA_KEY = _PREFIX + "schema"
+FILE_PRECISIONS = (Precision.FP32, Precision.FP16)
 _MAX_SIDE = 65_536
 
 
@@ -72,6 +73,7 @@ class ModelSpec:
         preprocessing: see `Preprocessing`.
         features_shape: (C, t, h, w) of the graph's ``features`` output.
         layout: how the graph's convolutions are written down.
+        precision: what the graph computes in, fp32 or fp16; its outputs are float32 all the same.
         head: how features become logits; ``"mean-linear"`` is ``logits = W @ mean(features) + b``.
         weight: W, (K, C) float32.
         bias: b, (K,) float32.
@@ -88,6 +90,7 @@ class ModelSpec:
     preprocessing: Preprocessing
     features_shape: tuple[int, int, int, int]
     layout: Layout
+    precision: Precision
     head: str
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
@@ -158,6 +161,7 @@ class ModelSpec:
             "preprocessing": asdict(self.preprocessing),
             "features_shape": self.features_shape,
             "layout": self.layout,
+            "precision": self.precision,
             "head": self.head,
             "num_classes": self.num_classes,
             "labels": self.labels,
@@ -217,6 +221,7 @@ class ModelSpec:
             preprocessing=_preprocessing(preprocessing),
             features_shape=(shape[0], shape[1], shape[2], shape[3]),
             layout=Layout(_text(document["layout"], "layout")),
+            precision=Precision(_text(document.get("precision", Precision.FP32), "precision")),
             head=_text(document["head"], "head"),
             weight=_decode(metadata[_PREFIX + "weight"], (classes, shape[0]), "weight"),
             bias=_decode(metadata[_PREFIX + "bias"], (classes,), "bias"),
@@ -230,12 +235,21 @@ class ModelSpec:
             parity=None if parity is None else _parity(_expect(parity, dict, "parity")),
         )
         for name, known, found in (
-            ("sampling", "uniform", spec.sampling),
-            ("head", "mean-linear", spec.head),
+            ("sampling", ("uniform",), spec.sampling),
+            ("head", ("mean-linear",), spec.head),
+            ("precision", FILE_PRECISIONS, spec.precision),
         ):
-            if found != known:
-                raise ValueError(f"{name} is {found!r}, expected {known!r}")
+            if found not in known:
+                raise ValueError(f"{name} is '{found}', expected {' or '.join(repr(str(one)) for one in known)}")
         return spec
+
+
+def stored_precision(metadata: Mapping[str, str]) -> Precision:
+    """What a file's graph computes in: fp16 where its metadata says so, fp32 anywhere else."""
+    try:
+        return Precision(json.loads(metadata[_PREFIX + "spec"]).get("precision", Precision.FP32))
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):  # not ours, or damaged: said elsewhere
+        return Precision.FP32
 
 
 def _encode(values: NDArray[np.float32]) -> str:

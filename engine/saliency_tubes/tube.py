@@ -1,5 +1,6 @@
 """The saliency tube: a class-activation map brought to the clip's size and normalised."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,18 +35,32 @@ class Tube:
         return self.high == self.low
 
 
-def build_tube(label: int, raw: NDArray[np.float32], shape: tuple[int, int, int]) -> Tube:
-    """Upsample a raw (t, h, w) float32 map to `shape` (T, H, W) and normalise it once, over the whole volume.
+def build_tubes(labels: Sequence[int], maps: NDArray[np.float32], shape: tuple[int, int, int]) -> tuple[Tube, ...]:
+    """Upsample raw maps to `shape` (T, H, W) and normalise each once, over its whole volume.
 
     Cubic splines and min-max over the volume, as in the published reference (Stergiou et al., ICIP 2019). Unlike
     there, a constant map gives zeros, not a division by zero.
+
+    Args:
+        labels: the class index of each map.
+        maps: (L, t, h, w) float32, raw class-activation maps.
+        shape: (T, H, W) of the tubes.
     """
-    constant = raw.min() == raw.max()  # asked of the raw map: the upsampled one differs by rounding
-    values = upsample(raw, shape)
+    volumes = upsample(maps, shape)
+    return tuple(_normalised(*parts) for parts in zip(labels, maps, volumes, strict=True))
+
+
+def build_tube(label: int, raw: NDArray[np.float32], shape: tuple[int, int, int]) -> Tube:
+    """The tube of one raw (t, h, w) float32 map; see `build_tubes`."""
+    return build_tubes([label], raw[None], shape)[0]
+
+
+def _normalised(label: int, raw: NDArray[np.float32], values: NDArray[np.float32]) -> Tube:
+    """The tube of an upsampled map; `values` are normalised in place."""
     low, high = float(values.min()), float(values.max())
-    if constant:
+    if raw.min() == raw.max():  # asked of the raw map: the upsampled one differs by rounding
         low = high = float(raw.flat[0])
-        values = np.zeros_like(values)
+        values.fill(0)
     else:
         values -= np.float32(low)
         values /= np.float32(high) - np.float32(low)

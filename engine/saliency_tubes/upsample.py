@@ -18,22 +18,22 @@ MAX_ORDER = 5
 
 
 def upsample(volume: NDArray[np.float32], shape: tuple[int, int, int], order: int = 3) -> NDArray[np.float32]:
-    """Interpolate a (t, h, w) volume to (T, H, W) with splines.
+    """Interpolate a (t, h, w) volume, or several, to (T, H, W) with splines.
 
     Args:
-        volume: (t, h, w) float32.
+        volume: (..., t, h, w) float32.
         shape: (T, H, W) of the result; each may be larger or smaller than the volume's.
         order: degree of the spline, 0 (nearest) to 5; the reference uses 3.
 
     Returns:
-        (T, H, W) float32. A cubic spline overshoots: values may lie a little outside the volume's range.
+        (..., T, H, W) float32. A cubic spline overshoots: values may lie a little outside the volume's range.
     """
     T, H, W = shape
-    t, h, w = volume.shape
-    along_t = spline_matrix(t, T, order) @ volume.reshape(t, h * w)
-    along_h = spline_matrix(h, H, order) @ along_t.reshape(T, h, w)
-    along_w: NDArray[np.float32] = along_h.reshape(T * H, w) @ spline_matrix(w, W, order).T
-    return along_w.reshape(T, H, W)
+    *leading, t, h, w = volume.shape
+    along_t = spline_matrix(t, T, order) @ volume.reshape(-1, t, h * w)
+    along_h = spline_matrix(h, H, order) @ along_t.reshape(-1, h, w)
+    along_w: NDArray[np.float32] = along_h.reshape(-1, w) @ spline_matrix(w, W, order).T
+    return along_w.reshape(*leading, T, H, W)
 
 
 @lru_cache(maxsize=64)

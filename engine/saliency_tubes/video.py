@@ -54,7 +54,7 @@ class VideoFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self.name = path.stem
+        self.name = clip_name(path)
         self.path = path
         self.notes: tuple[str, ...] = ()
         with _open(path) as container:
@@ -101,7 +101,7 @@ class FrameFolder:
     """A folder of images in natural order (frame2 before frame10); files that are not images are ignored."""
 
     def __init__(self, path: Path) -> None:
-        self.name = path.resolve().name
+        self.name = clip_name(path)
         self.path = path
         self.notes: tuple[str, ...] = ()
         try:
@@ -150,13 +150,13 @@ class FrameFolder:
 class FrameArray:
     """A clip that is already in memory: (T, H, W, 3) uint8 RGB."""
 
-    def __init__(self, frames: NDArray[np.uint8], name: str = "array") -> None:
+    def __init__(self, frames: NDArray[np.uint8]) -> None:
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape:
             raise SourceError(
                 f"expected a clip as a uint8 RGB array of shape (T, H, W, 3) with no empty axis, "
                 f"got {frames.dtype} {frames.shape}"
             )
-        self.name = name
+        self.name = clip_name(frames)
         self.path = None
         self.notes: tuple[str, ...] = ()
         self.length = len(frames)
@@ -186,6 +186,14 @@ def open_clip(source: str | Path | NDArray[np.uint8]) -> Clip:
         return VideoFile(path)
     what = "is neither a file nor a folder" if path.exists() else "does not exist"
     raise SourceError(f"{path} {what}: expected a video file, a GIF, or a folder of frames")
+
+
+def clip_name(source: str | Path | NDArray[np.uint8]) -> str:
+    """What a clip is called: its folder's name, its file's without the suffix, or ``array``."""
+    if isinstance(source, np.ndarray):
+        return "array"
+    path = Path(source)
+    return path.resolve().name if path.is_dir() else path.stem
 
 
 def natural_key(name: str) -> list[tuple[int, str]]:

@@ -10,16 +10,17 @@ import onnx
 import torch
 from onnx import helper
 from saliency_tubes import __version__
-from saliency_tubes.choices import Layout, Norm
+from saliency_tubes.choices import Layout, Norm, Precision
 from saliency_tubes.errors import ExportError, OutputError, ParityError
 from saliency_tubes.presets import preset
-from saliency_tubes.spec import ModelSpec
+from saliency_tubes.spec import FILE_PRECISIONS, ModelSpec
 
 from .checkpoint import Checkpoint, load_checkpoint
-from .graph import absorb_scale, add_prefix, plain_classifier
+from .graph import HALF_UNIT, absorb_scale, add_prefix, plain_classifier
 from .labels import read_labels
 from .layout import relayout
 from .parity import ParityReport, measure
+from .precision import to_half, with_rounding
 from .tail import Tail, expose, find_tail
 
 DEFAULT_OPSET = 18
@@ -38,6 +39,7 @@ def export_checkpoint(
     opset: int = DEFAULT_OPSET,
     head: str | None = None,
     layout: Layout = Layout.BLOCKED,
+    precision: Precision = Precision.FP32,
     progress: Callable[[str], None] | None = None,
 ) -> ParityReport:
     """Write a self-sufficient model file, if it computes what the checkpoint's network computes.
@@ -52,6 +54,7 @@ def export_checkpoint(
         opset: ONNX operator set, 18 to 23.
         head: which classifier of a multi-task checkpoint.
         layout: whether convolutions are rewritten for CPU kernels; see `relayout`.
+        precision: what the network computes in, fp32 or fp16; see `to_half`.
         progress: called with a few words before each stage.
 
     Returns:
@@ -63,7 +66,7 @@ def export_checkpoint(
         OutputError: the file cannot be written.
     """
     say = progress or (lambda _: None)
-    _check_arguments(output, frames, size, opset)
+    _check_arguments(output, frames, size, opset, precision)
     say(f"reading {weights.name}")
     checkpoint = load_checkpoint(weights, head)
     names = None if labels is None else read_labels(labels, checkpoint.network.classifier.out_features)
@@ -71,31 +74,41 @@ def export_checkpoint(
     model = plain_classifier(checkpoint.network, frames, size, opset)
     tail = find_tail(model)
     expose(model, tail)
-    spec = _spec(checkpoint, tail, names, frames, size, norm, layout)
-    absorb_scale(model, spec.preprocessing)
+    spec = _spec(checkpoint, tail, names, frames, size, norm, layout, precision)
+    half = precision == Precision.FP16
+    absorb_scale(model, spec.preprocessing, HALF_UNIT if half else 1.0)
     if layout is Layout.BLOCKED:
         relayout(model)
+    if half:
+        to_half(model)
     add_prefix(model, frames, spec.preprocessing)
     with _staged(output) as staging:
-        _write(staging, model, spec)
         say("measuring parity: PyTorch against ONNX Runtime")
-        report = measure(checkpoint.network, staging, spec)
-        if not report.passed:
-            raise ParityError(
-                f"the exported file differs from the network by more than the tolerance, so it was not kept:\n"
-                f"{report.table()}"
-            )
+        # The file as this CPU runs it, and then, if that is not what a GPU does, the harder case, which goes on record.
+        for candidate in (model, *([with_rounding(model)] if half else [])):
+            _write(staging, candidate, spec)
+            report = measure(checkpoint.network, staging, spec)
+            if not report.passed:
+                raise ParityError(
+                    f"the exported file differs from the network by more than the tolerance, so it was not kept:\n"
+                    f"{report.table()}"
+                )
         _write(staging, model, replace(spec, parity=report.parity))
     return report
 
 
-def _check_arguments(output: Path, frames: int, size: int, opset: int) -> None:
+def _check_arguments(output: Path, frames: int, size: int, opset: int, precision: Precision) -> None:
     if frames < 1:
         raise ExportError(f"frames is {frames}: expected at least 1")
     if size < SMALLEST_SIZE:
         raise ExportError(f"size is {size}: MFNet-3D needs crops of at least {SMALLEST_SIZE} pixels")
     if opset not in OPSETS:
         raise ExportError(f"opset is {opset}: expected {OPSETS[0]} to {OPSETS[-1]}")
+    if precision not in FILE_PRECISIONS:
+        raise ExportError(
+            f"a file is exported in {' or '.join(FILE_PRECISIONS)}, and {precision} is for the time when it runs: "
+            f"`tubes run --precision {precision}`"
+        )
     if output.is_dir():
         raise OutputError(f"{output} is a folder: name a file in it, such as {output / 'tubes.onnx'}")
     if not output.parent.is_dir():
@@ -110,6 +123,7 @@ def _spec(
     size: int,
     norm: Norm,
     layout: Layout,
+    precision: Precision,
 ) -> ModelSpec:
     return ModelSpec(
         architecture="mfnet-3d",
@@ -118,6 +132,7 @@ def _spec(
         preprocessing=preset(norm, size),
         features_shape=tail.features_shape,
         layout=layout,
+        precision=precision,
         head="mean-linear",
         weight=tail.weight,
         bias=tail.bias,

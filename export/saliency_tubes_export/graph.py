@@ -17,6 +17,10 @@ from .convolution import attributes_of
 from .layout import TO_FRAMES
 from .mfnet3d import MFNet3D
 
+# What a float16 clip counts pixels in. As a power of two it keeps them exact where the mean is whole, which normalised
+# values would not be; as one close to 255 * std it leaves the first kernels the size that they were trained to, away
+# from the smallest numbers of float16.
+HALF_UNIT = 64.0
 _CLIP = "clip"
 
 
@@ -52,18 +56,22 @@ def plain_classifier(network: MFNet3D, frames: int, size: int, opset: int) -> on
     return model
 
 
-def absorb_scale(model: onnx.ModelProto, preprocessing: Preprocessing) -> None:
-    """Let the network take ``x - 255 * mean`` for ``(x / 255 - mean) / std``: the scale goes into its first kernels.
+def absorb_scale(
+    model: onnx.ModelProto, preprocessing: Preprocessing, unit: float = 1.0, *, in_kernels: bool = True
+) -> None:
+    """Let the network take ``(x - 255 * mean) / unit`` for ``(x / 255 - mean) / std``.
 
-    Where the input does not go into one convolution alone, a multiplication is put in front.
+    The scale goes into its first kernels. Where the input does not go into one convolution alone, or `in_kernels` is
+    off, a multiplication is put in front.
     """
     graph = model.graph
     (clip,) = graph.input
-    scale = (1 / (255 * np.array(preprocessing.std))).astype(np.float32).reshape(3, 1, 1, 1)
+    scale = (unit / (255 * np.array(preprocessing.std))).astype(np.float32).reshape(3, 1, 1, 1)
     users = [node for node in graph.node if clip.name in node.input]
     inputs = [name for node in graph.node for name in node.input]
     kernels = {t.name: t for t in graph.initializer if t.dims[1:2] == [3] and inputs.count(t.name) == 1}
-    if [node.op_type for node in users] == ["Conv"] and (kernel := kernels.get(users[0].input[1])) is not None:
+    alone = in_kernels and [node.op_type for node in users] == ["Conv"]
+    if alone and (kernel := kernels.get(users[0].input[1])) is not None:
         kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel) * scale, kernel.name))
         return
     for node in users:
@@ -73,9 +81,10 @@ def absorb_scale(model: onnx.ModelProto, preprocessing: Preprocessing) -> None:
 
 
 def add_prefix(model: onnx.ModelProto, frames: int, preprocessing: Preprocessing) -> None:
-    """Put the preprocessing in front: ``frames`` (N, T, H, W, 3) uint8 RGB become the old float32 input.
+    """Put the preprocessing in front: ``frames`` (N, T, H, W, 3) uint8 RGB become the old input, float32 or float16.
 
-    What is subtracted is the mean alone: `absorb_scale` has made the network ready for that.
+    The mean is subtracted, and for float16 the rest divided by `HALF_UNIT`: `absorb_scale` has made the network ready
+    for that.
     """
     graph = model.graph
     (old,) = graph.input
@@ -90,6 +99,11 @@ def add_prefix(model: onnx.ModelProto, frames: int, preprocessing: Preprocessing
         helper.make_node("Cast", ["frames_by_channel"], ["frames_float"], to=TensorProto.FLOAT),
         helper.make_node("Sub", ["frames_float", "preprocessing_mean"], [name]),
     ]
+    if old.type.tensor_type.elem_type == TensorProto.FLOAT16:
+        nodes[-1].output[0] = "frames_centred"
+        graph.initializer.append(numpy_helper.from_array(np.array(1 / HALF_UNIT, np.float32), "preprocessing_unit"))
+        nodes.append(helper.make_node("Mul", ["frames_centred", "preprocessing_unit"], ["frames_scaled"]))
+        nodes.append(helper.make_node("Cast", ["frames_scaled"], [name], to=TensorProto.FLOAT16))
     for node in reversed(nodes):
         graph.node.insert(0, node)
     mean = (255 * np.array(preprocessing.mean)).astype(np.float32).reshape(3, *[1] * behind_channels)

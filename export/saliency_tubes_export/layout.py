@@ -32,14 +32,27 @@ _POINTWISE = {"Relu", "Add", "BatchNormalization"}
 _Array = NDArray[np.float32]
 
 
-def relayout(model: onnx.ModelProto) -> None:
+class Rewrite(StrEnum):
+    """What is rewritten; each can be left out, so that it can be measured what it brings."""
+
+    WINDOWS = "windows"  # convolutions over windows of frames, in the layout of frames
+    BANDS = "bands"  # convolutions of thin groups over bands of frames
+    TALL = "tall"  # 1x1x1 convolutions over tall images
+    BATCH_NORM = "batch-norm"  # batch norms between these, as convolutions of one channel each
+
+
+ALL_REWRITES = frozenset(Rewrite)
+
+
+def relayout(model: onnx.ModelProto, rewrites: frozenset[Rewrite] = ALL_REWRITES) -> None:
     """Rewrite the convolutions of a 3-D CNN that run faster as two-dimensional ones.
 
     Args:
         model: a channels-first classifier of static shapes but for N, in float32. Names of its inputs and outputs, and
             what it computes, stay the same up to rounding.
+        rewrites: which of them to do.
     """
-    _Relayout(model).run()
+    _Relayout(model, rewrites).run()
 
 
 class _Form(StrEnum):
@@ -58,8 +71,9 @@ class _Relayout:
     when something asks for it, and only once.
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, rewrites: frozenset[Rewrite]) -> None:
         self.graph = model.graph
+        self.rewrites = rewrites
         inferred = onnx.shape_inference.infer_shapes(model).graph
         infos = [*inferred.value_info, *inferred.input, *inferred.output]
         self.shapes = {
@@ -89,11 +103,11 @@ class _Relayout:
 
     def _rewrite(self, node: onnx.NodeProto) -> None:
         conv = self._conv(node)
-        if conv is not None and (window := conv.window()) is not None and self._pays(conv):
+        if conv is not None and (window := self._window(conv)) is not None:
             self._conv_windows(conv, window)
-        elif conv is not None and conv.bands():
+        elif conv is not None and Rewrite.BANDS in self.rewrites and conv.bands():
             self._conv_bands(conv)
-        elif conv is not None and conv.pointwise and self.shapes[node.input[0]][2] % conv.strides[1] == 0:
+        elif conv is not None and Rewrite.TALL in self.rewrites and self._is_tall(conv):
             weight = self._constant(conv.weight[:, :, 0], node.input[1])
             self._store(
                 node, _Form.TALL, self._conv2d(conv, self._get(node.input[0], _Form.TALL), weight, conv.bias, 1)
@@ -105,10 +119,16 @@ class _Relayout:
                 self._get(name, _Form.VOLUME)
             self.nodes.append(node)
 
-    def _pays(self, conv: Conv) -> bool:
+    def _window(self, conv: Conv) -> Window | None:
         """Frames are worth a change of layout for thin groups and for pixels; the rest takes them where they are."""
         c_in, _ = conv.group_channels
-        return conv.groups > 1 or c_in <= STEM_CHANNELS or _Form.FRAMES in self.forms.get(conv.node.input[0], {})
+        there = _Form.FRAMES in self.forms.get(conv.node.input[0], {})
+        pays = conv.groups > 1 or c_in <= STEM_CHANNELS or there
+        return conv.window() if pays and Rewrite.WINDOWS in self.rewrites else None
+
+    def _is_tall(self, conv: Conv) -> bool:
+        """Whether it looks at single places, and no stride of it runs from one frame into the next."""
+        return conv.pointwise and self.shapes[conv.node.input[0]][2] % conv.strides[1] == 0
 
     def _form_of(self, node: onnx.NodeProto) -> _Form:
         """The form in which to write a node that is no convolution: one in which some of its input is there already."""
@@ -207,7 +227,8 @@ class _Relayout:
                 attributes[name] = attributes[name][1:]
             attributes["pads"] = [attributes["pads"][i] for i in (1, 2, 4, 5)]
         inputs = [self._get(name, form) for name in node.input]
-        if node.op_type == "BatchNormalization" and len(self._array(inputs[1])) % BLOCK == 0:
+        as_conv = node.op_type == "BatchNormalization" and Rewrite.BATCH_NORM in self.rewrites
+        if as_conv and len(self._array(inputs[1])) % BLOCK == 0:
             # Written as a convolution of one channel each, it stays among blocked kernels, and takes the ReLU along.
             gamma, beta, mean, var = (self._array(name) for name in inputs[1:])
             scale = gamma / np.sqrt(var + attributes.get("epsilon", 1e-5))

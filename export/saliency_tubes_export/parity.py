@@ -7,13 +7,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from saliency_tubes.activation import class_activation_map, completeness_error
+from saliency_tubes.choices import Precision
 from saliency_tubes.errors import ParityError
 from saliency_tubes.session import Session, open_session
 from saliency_tubes.spec import ModelSpec, Parity
 
 from .mfnet3d import MFNet3D
 
-TOLERANCE = 1e-4  # relative, for float32
+# Relative, of logits and features. In float16, some 200 roundings one after the other came to between 0.1 % and 2 % of
+# MFNet-3D's largest feature, and to less than 1 % of its largest logit: the reference checkpoint and four fresh ones,
+# clips of 32 to 224 pixels, both layouts.
+TOLERANCES = {Precision.FP32: 1e-4, Precision.FP16: 5e-2}
+COMPLETENESS_TOLERANCE = 1e-4  # relative; what is added up there is float32 in every file
 _SEED = 0
 
 
@@ -33,9 +38,10 @@ class ParityReport:
 
     @property
     def passed(self) -> bool:
-        """Whether every relative difference is within the tolerance (NaN is not)."""
+        """Whether every relative difference is within its tolerance (NaN is not)."""
         parity = self.parity
-        return all(value <= parity.tolerance for value in (parity.logits_rel, parity.features_rel, parity.completeness))
+        close = all(value <= parity.tolerance for value in (parity.logits_rel, parity.features_rel))
+        return close and parity.completeness <= COMPLETENESS_TOLERANCE
 
     def table(self) -> str:
         """The report as lines of text."""
@@ -70,13 +76,14 @@ def measure(network: MFNet3D, path: Path, spec: ModelSpec) -> ParityReport:
         features = network.features(torch.from_numpy(np.ascontiguousarray(normalised)))
         logits = network.classifier(features.mean(dim=(2, 3, 4))).numpy()
     ours = session.run(frames)
-    logits_abs, logits_rel = _difference(ours.logits, logits)
-    features_abs, features_rel = _difference(ours.features, features.numpy())
-    maps = class_activation_map(ours.features[0], spec.weight)
-    completeness = completeness_error(maps, spec.bias, ours.logits[0]).max() / np.abs(ours.logits[0]).max()
+    with np.errstate(invalid="ignore"):  # infinite values, as float16 may give, become NaN here, and do not pass
+        logits_abs, logits_rel = _difference(ours.logits, logits)
+        features_abs, features_rel = _difference(ours.features, features.numpy())
+        maps = class_activation_map(ours.features[0], spec.weight)
+        completeness = completeness_error(maps, spec.bias, ours.logits[0]).max() / np.abs(ours.logits[0]).max()
     parity = Parity(
         reference=f"PyTorch {torch.__version__} eager",
-        tolerance=TOLERANCE,
+        tolerance=TOLERANCES[spec.precision],
         logits_abs=logits_abs,
         logits_rel=logits_rel,
         features_abs=features_abs,

@@ -12,6 +12,8 @@ pytest.importorskip("torch")
 pytest.importorskip("scipy")
 
 import torch
+from saliency_tubes import backend_openvino
+from saliency_tubes.choices import Precision
 
 from benchmarks import cam_libraries, gpu, openvino_cpu
 from benchmarks.agreement import compare_features, compare_maps
@@ -83,12 +85,18 @@ def test_without_a_gpu_the_row_says_so(monkeypatch):
 
 
 def test_without_openvino_every_row_names_the_command(monkeypatch):
-    monkeypatch.setattr(openvino_cpu, "find_spec", lambda _: None)
-    openvino_cpu.obstacle.cache_clear()
+    missing = "the package openvino is not installed: pip install 'saliency-tubes[openvino]'"
+    monkeypatch.setattr(backend_openvino, "obstacle", lambda: missing)
     rows = openvino_cpu.measure(INPUTS, CLOCK)
-    openvino_cpu.obstacle.cache_clear()
     assert len(rows) == 2
-    assert all("pip install -c constraints.txt -e '.[compare]'" in row.why for row in rows)
+    assert all(row.why.endswith(missing) for row in rows)
+
+
+def test_without_bfloat16_no_number_is_given_for_it(monkeypatch):
+    monkeypatch.setattr(backend_openvino, "obstacle", lambda: None)
+    monkeypatch.setattr(backend_openvino, "has_bfloat16", lambda: False)
+    assert openvino_cpu.obstacle(Precision.FP32) is None
+    assert openvino_cpu.obstacle(Precision.BF16) == "not measured: this processor has no bfloat16"
 
 
 def test_what_stands_in_for_torchvision_is_gone_after_the_import(monkeypatch):

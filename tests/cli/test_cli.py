@@ -64,7 +64,7 @@ def test_run_takes_labels_by_index_and_name_and_prints_json(workplace: Path) -> 
     assert {label["index"] for label in document["labels"]} == {3, 1, document["predicted"]["index"]}
     for label in document["labels"]:
         assert (workplace / label["out"] / "overlay.mp4").is_file()
-    assert document["device"] in ("cpu", "cuda")
+    assert document["device"] in ("cpu", "cuda", "openvino")
     assert len(document["top5"]) == 5
 
 
@@ -72,8 +72,8 @@ def test_auto_says_on_stderr_what_it_chose_without_cuda(workplace: Path) -> None
     result = tubes("run", "clip.mp4")
 
     device = json.loads(next((workplace / "visualisations" / "clip").iterdir()).joinpath("info.json").read_text())
-    if device["model"]["device"] == "cpu":
-        assert result.stderr.startswith("note: running on the CPU: ")
+    if device["model"]["device"] != "cuda":
+        assert result.stderr.startswith(("note: running on the CPU: ", "note: running on OpenVINO: "))
 
 
 def test_notes_go_to_stderr(workplace: Path) -> None:
@@ -89,7 +89,14 @@ def test_info_tells_what_the_file_says_of_itself(workplace: Path) -> None:
     document = json.loads(tubes("info", "tubes.onnx", "--json").stdout)
 
     assert document == json.loads(json.dumps(tiny_spec().describe()))
-    for expected in ("tiny, 5 classes", "4 frames (uniform", "32x32 centre crop of 36x36", "tiny.pth", *LABELS):
+    for expected in (
+        "tiny, 5 classes",
+        "precision  fp32 inside",
+        "4 frames (uniform",
+        "32x32 centre crop of 36x36",
+        "tiny.pth",
+        *LABELS,
+    ):
         assert expected in text
 
 
@@ -116,7 +123,7 @@ def test_version_and_help() -> None:
             ["run", "clip.mp4", "-m", "nowhere.onnx"],
             "error: no model file at nowhere.onnx: make one with `tubes export",
         ),
-        (["run", "clip.mp4", "-m", "clip.mp4"], "error: clip.mp4 is not a model that ONNX Runtime"),
+        (["run", "clip.mp4", "-m", "clip.mp4"], "error: clip.mp4 is not a model that onnxruntime"),
         (["run", "clip.mp4", "-m", "plain.onnx"], "error: this ONNX file carries no saliency-tubes metadata"),
         (["run", "clip.mp4", "--out", "clip.mp4"], "error: cannot write to clip.mp4/clip/"),
         (["info", "plain.onnx"], "error: this ONNX file carries no saliency-tubes metadata"),
@@ -250,3 +257,36 @@ def test_the_installed_command_runs() -> None:
     result = subprocess.run([COMMAND, "--version"], capture_output=True, text=True, check=True)
 
     assert result.stdout == "saliency-tubes 0.1.0\n"
+
+
+def test_doctor_lists_every_device(workplace: Path) -> None:
+    result = tubes("doctor", "--model", "tubes.onnx")
+
+    assert [line.split()[0] for line in result.stdout.splitlines()][:5] == [
+        "cuda", "tensorrt", "openvino", "cpu", "auto",
+    ]  # fmt: skip
+    assert "cpu        ready (fp32): " in result.stdout
+    assert result.stderr == ""
+
+
+def test_doctor_prints_json(workplace: Path) -> None:
+    document = json.loads(tubes("doctor", "--json").stdout)
+
+    assert {finding["device"]: finding["ready"] for finding in document["findings"]}["cpu"] is True
+    assert document["chosen"] in ("cuda", "openvino", "cpu")
+
+
+def test_only_what_is_asked_for_is_written(workplace: Path) -> None:
+    tubes("run", "clip.mp4", "-l", "1", "--save", "heatmap", "--save", "gif", "--device", "cpu")
+
+    folder = workplace / "visualisations" / "clip" / "1"
+    assert {file.name for file in folder.iterdir()} == {"heatmap", "overlay.gif", "info.json"}
+    assert len(list((folder / "heatmap").iterdir())) == FRAMES
+    listed = json.loads((folder / "info.json").read_text())["files"]
+    assert set(listed) == {str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file()}
+
+
+def test_a_precision_that_is_not_to_be_had_is_one_clear_message(workplace: Path) -> None:
+    result = tubes("run", "clip.mp4", "--device", "cpu", "--precision", "bf16", expect=1)
+
+    assert result.stderr == "error: the CPU computes in fp32, not in bf16: leave --precision out\n"

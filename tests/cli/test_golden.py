@@ -101,3 +101,25 @@ def test_info(run: Path, label: int) -> None:
     assert info["label"]["index"] == label
     assert info["predicted"]["index"] == 70
     assert info["clip"]["length"] == 40
+
+
+@pytest.mark.parametrize("layout", ["blocked", "plain"])
+def test_a_tube_of_float16(layout: str, tmp_path: Path) -> None:
+    """As the CPU computes it, and with the roundings of a device that has float16; the export compares the logits."""
+    pytest.importorskip("torch")
+    onnx = pytest.importorskip("onnx")
+    from saliency_tubes_export.precision import with_rounding
+
+    half, rounding = tmp_path / "half.onnx", tmp_path / "rounding.onnx"
+    command(
+        "export", str(REFERENCE / "mfnet3d_101.pth"),
+        "--output", str(half), "--layout", layout, "--precision", "fp16",
+    )  # fmt: skip
+    onnx.save(with_rounding(onnx.load(half)), rounding)
+
+    for path in (half, rounding):
+        explanation = load_model(path, "cpu").explain(REFERENCE / "arm_wrestling")
+
+        assert explanation.predicted.index == 70
+        assert explanation.completeness < 1e-5
+        assert np.abs(explanation.tubes[0].values - np.load(golden(70) / "tube.npy")).max() <= 0.01

@@ -73,8 +73,8 @@ def test_no_label_means_the_predicted_class(model: TubeModel) -> None:
 
 def test_several_labels_cost_one_forward_pass(model: TubeModel, monkeypatch: pytest.MonkeyPatch) -> None:
     runs = []
-    run = model._session.run
-    monkeypatch.setattr(model._session, "run", lambda frames: runs.append(1) or run(frames))
+    run = model._session.backend.run
+    monkeypatch.setattr(model._session.backend, "run", lambda frames: runs.append(1) or run(frames))
 
     explanation = model.explain(moving_square(20), label=[4, "archery", 4], top_k=2)
 
@@ -215,6 +215,8 @@ def test_info_tells_clip_model_device_times_and_versions(model: TubeModel, video
     assert info["clip"]["length"] == 20
     assert len(info["clip"]["input_sha256"]) == 64
     assert info["model"]["device"] == "cpu"
+    assert info["model"]["precision"] == "fp32"
+    assert info["model"]["runtime"] == f"onnxruntime {info['versions']['onnxruntime']}"
     assert info["model"]["path"] == str(model.path)
     assert set(info["timings_s"]) == {"decode_and_crop", "network", "tube", "render", "write"}
     assert all(seconds > 0 for seconds in info["timings_s"].values())
@@ -271,3 +273,18 @@ def test_animations_keep_the_clips_pace_within_reason(model: TubeModel, step: fl
     explanation.timestamps[:] = np.arange(FRAMES) * step
 
     assert explanation.seconds_per_frame == pytest.approx(shown)
+
+
+@pytest.mark.parametrize("artifacts", [[], ["npz"], ["focusmap", "overlay"]])
+def test_only_the_chosen_artifacts_are_written(model: TubeModel, tmp_path: Path, artifacts: list[str]) -> None:
+    files = {"npz": "tube.npz", "overlay": "overlay.mp4", "focusmap": "focusmap"}
+
+    (folder,) = model.explain(moving_square(8), 1).save(tmp_path, artifacts=artifacts)
+
+    assert {file.name for file in folder.iterdir()} == {"info.json", *(files[name] for name in artifacts)}
+
+
+def test_an_unknown_artifact_is_refused_before_anything_is_written(model: TubeModel, tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"cannot write heatmap, poster: choose among heatmap, focusmap, overlay"):
+        model.explain(moving_square(8), 1).save(tmp_path, artifacts=["heatmap", "poster"])
+    assert list(tmp_path.iterdir()) == []

@@ -34,11 +34,18 @@ def test_the_runtime_needs_no_torch_onnx_or_scipy() -> None:
     assert result.stdout.strip() == "[]"
 
 
-def test_only_the_session_imports_onnxruntime() -> None:
-    package = Path(saliency_tubes.__file__).parent
-    importers = [f.name for f in package.glob("*.py") if "import onnxruntime" in f.read_text(encoding="utf-8")]
+def test_only_the_backends_import_a_runtime() -> None:
+    modules = Path(saliency_tubes.__file__).parent.glob("*.py")
+    importers = {
+        runtime: sorted(f.name for f in modules_ if f"import {runtime}" in f.read_text(encoding="utf-8"))
+        for modules_ in [list(modules)]
+        for runtime in ("onnxruntime", "openvino")
+    }
 
-    assert importers == ["session.py"]
+    assert importers == {
+        "onnxruntime": ["backend_nvidia.py", "backend_ort.py"],
+        "openvino": ["backend_openvino.py"],
+    }
 
 
 def test_an_opencv_without_its_system_libraries_names_the_mend(tmp_path: Path) -> None:

@@ -1,15 +1,17 @@
-import ctypes
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime as ort
 import pytest
-from saliency_tubes import session
-from saliency_tubes.choices import Device
-from saliency_tubes.errors import DeviceError, ModelFileError
+from saliency_tubes import backend_openvino, session
+from saliency_tubes.choices import Device, Precision
+from saliency_tubes.errors import DeviceError, ModelFileError, NotLoadedError
 from saliency_tubes.session import open_session
-from tiny import CLASSES, FEATURES, FRAMES, SIZE, write_tiny
+from tiny import CLASSES, FEATURES, FRAMES, SIZE, tiny_spec, write_tiny
+
+HAS_OPENVINO = session.installed(Device.OPENVINO)
+needs_openvino = pytest.mark.skipif(not HAS_OPENVINO, reason="openvino is not installed")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,9 @@ def test_frames_of_another_shape_are_refused(model_file: Path) -> None:
 
 
 def test_an_unknown_device_lists_the_known_ones(model_file: Path) -> None:
-    with pytest.raises(DeviceError, match="no device is called 'tpu': choose one of auto, cpu, cuda"):
+    with pytest.raises(
+        DeviceError, match="no device is called 'tpu': choose one of auto, cpu, cuda, tensorrt, openvino"
+    ):
         open_session(model_file, "tpu")
 
 
@@ -58,85 +62,150 @@ def test_a_missing_model_file_says_how_to_make_one(tmp_path: Path) -> None:
 def test_what_is_not_onnx_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "fake.onnx").write_bytes(content)
 
-    with pytest.raises(ModelFileError, match=r"fake\.onnx is not a model that ONNX Runtime .* can load"):
+    with pytest.raises(ModelFileError, match=r"fake\.onnx is not a model that onnxruntime .* can load"):
         open_session(tmp_path / "fake.onnx", "cpu")
 
 
 def test_a_truncated_model_is_refused(model_file: Path, tmp_path: Path) -> None:
     (tmp_path / "cut.onnx").write_bytes(model_file.read_bytes()[:-4000])
 
-    with pytest.raises(ModelFileError, match="is not a model that ONNX Runtime"):
+    with pytest.raises(ModelFileError, match="is not a model that onnxruntime"):
         open_session(tmp_path / "cut.onnx", "cpu")
 
 
-class TestWithoutCuda:
-    """What is said where CUDA cannot load, each obstacle made here, whatever this machine has."""
+class TestChoosing:
+    """Which device is taken, and what is said of those that are not, each obstacle made here."""
 
     @pytest.fixture
-    def no_driver(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def load(name: str, *_: object, **__: object) -> None:
-            raise OSError(f"{name}: cannot open shared object file")
-
-        monkeypatch.setattr(ort, "get_available_providers", lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"])
-        monkeypatch.setattr(ctypes, "CDLL", load)
-
-    @pytest.fixture
-    def driver_without_libraries(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def load(name: str, *_: object, **__: object) -> Any:
-            if name.endswith("providers_cuda.so"):
-                raise OSError("libcublasLt.so.13: cannot open shared object file: No such file or directory")
-
-        monkeypatch.setattr(session, "_cuda_obstacle", lambda: None)
-        monkeypatch.setattr(ort, "preload_dlls", lambda: print("Failed to load libcublasLt.so.13"))  # noqa: T201
-        monkeypatch.setattr(ctypes, "CDLL", load)
+    def loads(self, monkeypatch: pytest.MonkeyPatch) -> dict[Device, str | None]:
+        """By device, why it does not load; None where it does. Whatever loads is the CPU underneath."""
+        obstacles: dict[Device, str | None] = dict.fromkeys((Device.CUDA, Device.OPENVINO, Device.CPU))
         real = session._load
-        monkeypatch.setattr(session, "_load", lambda path, _, options: real(path, ["CPUExecutionProvider"], options))
 
-    @pytest.mark.usefixtures("no_driver")
-    def test_cuda_by_name_is_an_error_that_names_the_driver(self, model_file: Path) -> None:
-        with pytest.raises(DeviceError, match=r"CUDA did not load: no NVIDIA driver on this machine.*--device cpu"):
-            open_session(model_file, "cuda")
+        def load(path: Path, device: Device, *arguments: Any) -> Any:
+            if (reason := obstacles[device]) is not None:
+                raise NotLoadedError(reason)
+            return real(path, Device.CPU, *arguments)
 
-    @pytest.mark.usefixtures("no_driver")
-    def test_auto_falls_back_and_says_so(self, model_file: Path) -> None:
-        loaded = open_session(model_file, "auto")
+        monkeypatch.setattr(session, "_load", load)
+        monkeypatch.setattr(session, "installed", lambda _: True)
+        return obstacles
 
-        assert loaded.device == "cpu"
-        assert loaded.note is not None
-        assert loaded.note.startswith("running on the CPU: no NVIDIA driver on this machine")
+    def test_auto_takes_the_fastest_that_loads(self, model_file: Path, loads: dict[Device, str | None]) -> None:
+        assert (open_session(model_file).device, open_session(model_file).note) == ("cuda", None)
 
-    @pytest.mark.usefixtures("driver_without_libraries")
-    def test_a_missing_library_is_named_with_the_mend(self, model_file: Path) -> None:
-        with pytest.raises(
-            DeviceError, match=r"CUDA did not load: libcublasLt\.so\.13: .*pip install 'saliency-tubes\[cuda\]'"
-        ):
-            open_session(model_file, "cuda")
+        loads[Device.CUDA] = "no NVIDIA driver on this machine"
+        second = open_session(model_file)
+        assert second.device == "openvino"
+        assert second.note == "running on OpenVINO: no NVIDIA driver on this machine"
 
-    @pytest.mark.usefixtures("driver_without_libraries")
-    def test_auto_does_not_believe_a_silent_fallback(
-        self, model_file: Path, capsys: pytest.CaptureFixture[str]
+        loads[Device.OPENVINO] = "libtbb.so.12: cannot open"
+        third = open_session(model_file)
+        assert third.device == "cpu"
+        assert third.note == "running on the CPU: no NVIDIA driver on this machine; libtbb.so.12: cannot open"
+
+    def test_what_is_not_installed_is_worth_no_word(
+        self, model_file: Path, loads: dict[Device, str | None], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        loaded = open_session(model_file, "auto")
+        monkeypatch.setattr(session, "installed", lambda device: device is not Device.OPENVINO)
+        loads[Device.CUDA] = "no GPU"
 
-        assert capsys.readouterr().out == ""  # stdout belongs to results
-        assert loaded.device == "cpu"
-        assert "libcublasLt.so.13" in (loaded.note or "")
+        assert open_session(model_file).note == "running on the CPU: no GPU"
 
-    def test_an_onnxruntime_built_without_cuda_says_what_to_install(
+    def test_a_device_by_name_never_falls_back(self, model_file: Path, loads: dict[Device, str | None]) -> None:
+        loads[Device.CUDA] = "no NVIDIA driver on this machine"
+
+        with pytest.raises(DeviceError, match=r"^CUDA did not load: no NVIDIA driver on this machine\. `--device cpu`"):
+            open_session(model_file, "cuda")
+
+    def test_a_precision_leaves_only_devices_that_have_it(
+        self, model_file: Path, loads: dict[Device, str | None]
+    ) -> None:
+        assert open_session(model_file, "auto", "bf16").device == "openvino"
+        assert open_session(model_file, "auto", "tf32").device == "cuda"
+        assert open_session(model_file, "auto", "tf32").precision == "tf32"
+
+        loads[Device.CUDA] = "no GPU"
+        with pytest.raises(DeviceError, match=r"no device here computes in tf32 \(no GPU\): leave --precision out"):
+            open_session(model_file, "auto", "tf32")
+
+    @pytest.mark.usefixtures("loads")
+    def test_a_precision_that_the_device_lacks_is_refused(self, model_file: Path) -> None:
+        with pytest.raises(DeviceError, match="the CPU computes in fp32, not in bf16: leave --precision out"):
+            open_session(model_file, "cpu", "bf16")
+        with pytest.raises(DeviceError, match="CUDA computes in fp32 or tf32, not in bf16"):
+            open_session(model_file, "cuda", Precision.BF16)
+
+    def test_fp16_is_a_matter_of_the_file(self, model_file: Path, tmp_path: Path) -> None:
+        halves = write_tiny(tmp_path / "halves.onnx", tiny_spec(precision=Precision.FP16))
+
+        assert open_session(halves, "cpu").precision == "fp16"
+        assert open_session(halves, "cpu", "fp16").precision == "fp16"
+        with pytest.raises(DeviceError, match=r"halves\.onnx was exported in fp16, so it cannot run in fp32"):
+            open_session(halves, "cpu", "fp32")
+        with pytest.raises(
+            DeviceError, match=r"exported in fp32, so it cannot run in fp16.*tubes export --precision f"
+        ):
+            open_session(model_file, "cpu", "fp16")
+
+    def test_an_unknown_precision_lists_the_known_ones(self, model_file: Path) -> None:
+        with pytest.raises(DeviceError, match="no precision is called 'int8': choose one of fp32, tf32, bf16, fp16"):
+            open_session(model_file, "cpu", "int8")
+
+
+@needs_openvino
+class TestOpenVino:
+    def test_it_computes_what_onnx_runtime_computes(self, model_file: Path) -> None:
+        loaded = open_session(model_file, "openvino")
+        assert loaded.device == "openvino"
+        assert loaded.precision == "fp32"
+        assert loaded.runtime.startswith("openvino 20")
+
+        ours, expected = loaded.run(clips(3)), open_session(model_file, "cpu").run(clips(3))
+
+        np.testing.assert_allclose(ours.features, expected.features, atol=1e-4)
+        np.testing.assert_allclose(ours.logits, expected.logits, atol=1e-4)
+
+    def test_it_reads_the_same_of_the_file(self, model_file: Path) -> None:
+        ours, expected = open_session(model_file, "openvino"), open_session(model_file, "cpu")
+
+        assert ours.metadata == expected.metadata
+        assert {name: shape[1:] for name, shape in ours.inputs.items()} == {"frames": (FRAMES, SIZE, SIZE, 3)}
+        assert {name: shape[1:] for name, shape in ours.outputs.items()} == {"logits": (CLASSES,), "features": FEATURES}
+        assert ours.digest.result() == expected.digest.result()
+
+    def test_results_are_not_overwritten_by_the_next_run(self, model_file: Path) -> None:
+        loaded = open_session(model_file, "openvino")
+        first = loaded.run(clips(1))
+        kept = first.features.copy()
+
+        loaded.run(255 - clips(1))
+
+        np.testing.assert_array_equal(first.features, kept)
+
+    def test_a_processor_without_bfloat16_is_not_asked_for_it(
         self, model_file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+        monkeypatch.setattr(backend_openvino, "has_bfloat16", lambda: False)
 
-        with pytest.raises(DeviceError, match=r"was built without CUDA: pip uninstall onnxruntime, then pip install"):
-            open_session(model_file, "cuda")
+        with pytest.raises(DeviceError, match="this processor has no bfloat16 arithmetic"):
+            open_session(model_file, "openvino", "bf16")
+
+    @pytest.mark.parametrize("content", [b"", b"this is not ONNX", b"import os\nos.system('true')\n"])
+    def test_what_is_not_onnx_is_refused(self, tmp_path: Path, content: bytes, capfd: Any) -> None:
+        (tmp_path / "fake.onnx").write_bytes(content)
+
+        with pytest.raises(ModelFileError, match=r"fake\.onnx is not a model that openvino .* can load"):
+            open_session(tmp_path / "fake.onnx", "openvino")
+        assert capfd.readouterr().err == ""  # its other readers, for other formats, were not let near the file
+
+    def test_frames_of_another_shape_are_refused(self, model_file: Path) -> None:
+        with pytest.raises(ModelFileError, match=r"openvino .* could not run this model on openvino with frames of sh"):
+            open_session(model_file, "openvino").run(np.zeros((1, FRAMES, 9, 9, 3), dtype=np.uint8))
 
 
-@pytest.mark.skipif(session._cuda_obstacle() is not None, reason="this machine has no NVIDIA GPU that CUDA can use")
-def test_cuda_computes_what_the_cpu_computes(model_file: Path) -> None:
-    on_gpu = open_session(model_file, "cuda")
-    assert on_gpu.device == "cuda"
+def test_without_openvino_the_error_says_how_to_install_it(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
 
-    gpu, cpu = on_gpu.run(clips(2)), open_session(model_file, "cpu").run(clips(2))
-
-    np.testing.assert_allclose(gpu.features, cpu.features, atol=1e-3)
-    np.testing.assert_allclose(gpu.logits, cpu.logits, atol=1e-3)
+    with pytest.raises(DeviceError, match=r"OpenVINO did not load: .*pip install 'saliency-tubes\[openvino\]'"):
+        open_session(model_file, "openvino")

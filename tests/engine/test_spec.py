@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from saliency_tubes.choices import Precision
 from saliency_tubes.errors import LabelError, ModelFileError
 from saliency_tubes.spec import ModelSpec
 from tiny import tiny_spec
@@ -15,7 +16,7 @@ def damaged(**changes: object) -> dict[str, str]:
     return metadata | {"saliency_tubes.spec": json.dumps(document | changes)}
 
 
-@pytest.mark.parametrize("changes", [{}, {"labels": None}, {"parity": None}])
+@pytest.mark.parametrize("changes", [{}, {"labels": None}, {"parity": None}, {"precision": Precision.FP16}])
 def test_metadata_round_trip(changes: dict[str, object]) -> None:
     spec = tiny_spec(**changes)
 
@@ -24,6 +25,16 @@ def test_metadata_round_trip(changes: dict[str, object]) -> None:
     assert again.describe() == spec.describe()
     np.testing.assert_array_equal(again.weight, spec.weight)
     np.testing.assert_array_equal(again.bias, spec.bias)
+
+
+def test_a_file_that_says_nothing_of_its_precision_is_float32() -> None:
+    metadata = tiny_spec(precision=Precision.FP16).to_metadata()
+    document = json.loads(metadata["saliency_tubes.spec"])
+    assert document.pop("precision") == "fp16"
+
+    spec = ModelSpec.from_metadata(metadata | {"saliency_tubes.spec": json.dumps(document)})
+
+    assert spec.precision is Precision.FP32
 
 
 def test_weights_are_stored_as_little_endian_float32() -> None:
@@ -60,6 +71,9 @@ def test_another_schema_version_is_refused() -> None:
         ({"architecture": 3}, "architecture is int, expected str"),
         ({"sampling": "random"}, "sampling is 'random', expected 'uniform'"),
         ({"head": "mlp"}, "head is 'mlp', expected 'mean-linear'"),
+        ({"precision": "fp8"}, "'fp8' is not a valid Precision"),
+        ({"precision": "tf32"}, "precision is 'tf32', expected 'fp32' or 'fp16'"),
+        ({"precision": None}, "precision is NoneType, expected str"),
         ({"versions": []}, "versions is list, expected dict"),
         ({"parity": {"reference": "x"}}, "KeyError: 'tolerance'"),
         ({"preprocessing": {}}, "KeyError"),

@@ -49,3 +49,13 @@ def test_samples_keep_their_values_and_a_constant_stays_constant(order: int) -> 
 def test_impossible_sizes_and_orders_are_refused(n: int, m: int, order: int) -> None:
     with pytest.raises(ValueError, match="expected sizes of at least 1 and an order from 0 to 5"):
         spline_matrix(n, m, order)
+
+
+def test_several_volumes_at_once_are_each_by_itself() -> None:
+    volumes = np.random.default_rng(5).standard_normal((2, 3, 4, 5, 6)).astype(np.float32)
+
+    together = upsample(volumes, (7, 9, 8))
+
+    assert together.shape == (2, 3, 7, 9, 8)
+    for i, j in np.ndindex(2, 3):
+        np.testing.assert_allclose(together[i, j], upsample(volumes[i, j], (7, 9, 8)), rtol=1e-5, atol=1e-6)

@@ -14,8 +14,8 @@ from saliency_tubes.errors import CheckpointError, ExportError, OutputError, Par
 from saliency_tubes.graph_cache import GraphCache  # noqa: E402
 from saliency_tubes.presets import preset  # noqa: E402
 from saliency_tubes.session import open_session  # noqa: E402
-from saliency_tubes.spec import ModelSpec  # noqa: E402
-from saliency_tubes_export import export_checkpoint, exporter  # noqa: E402
+from saliency_tubes.spec import ModelSpec, Parity  # noqa: E402
+from saliency_tubes_export import ParityReport, export_checkpoint, exporter  # noqa: E402
 from saliency_tubes_export.checkpoint import load_checkpoint  # noqa: E402
 from saliency_tubes_export.mfnet3d import MFNet3D, fresh  # noqa: E402
 from saliency_tubes_export.parity import synthetic_clip  # noqa: E402
@@ -122,6 +122,24 @@ def test_the_report_is_a_table_with_every_number(checkpoint_path: Path, tmp_path
         "passed",
     ):
         assert expected in table
+
+
+@pytest.mark.parametrize(
+    ("logits", "features", "completeness", "passed"),
+    [
+        (0.04, 0.04, 1e-5, True),
+        (0.06, 0.04, 1e-5, False),
+        (0.04, 0.06, 1e-5, False),
+        (0.04, 0.04, 2e-4, False),  # its own, whatever the tolerance of the rest
+        (0.04, np.nan, 1e-5, False),
+    ],
+)
+def test_a_report_passes_within_its_tolerances(
+    logits: float, features: float, completeness: float, passed: bool
+) -> None:
+    parity = Parity("nothing", 0.05, 0.0, logits, 0.0, features, completeness)
+
+    assert ParityReport((), (), parity).passed == passed
 
 
 def test_exporting_says_nothing_and_warns_of_nothing(

@@ -12,7 +12,7 @@ pytest.importorskip("torch")
 from saliency_tubes.choices import Norm
 from saliency_tubes.presets import preset
 from saliency_tubes_export.graph import absorb_scale, add_prefix
-from saliency_tubes_export.layout import relayout
+from saliency_tubes_export.layout import ALL_REWRITES, Rewrite, relayout
 
 RNG = np.random.default_rng(3)
 
@@ -43,10 +43,12 @@ def outputs(model: onnx.ModelProto, x: NDArray[np.float32]) -> list[NDArray[np.f
     return session.run(None, {session.get_inputs()[0].name: x})
 
 
-def check(model: onnx.ModelProto, x: NDArray[np.float32]) -> onnx.ModelProto:
+def check(
+    model: onnx.ModelProto, x: NDArray[np.float32], rewrites: frozenset[Rewrite] = ALL_REWRITES
+) -> onnx.ModelProto:
     """Rewrite a copy, compare what the two compute, and return the copy."""
     written = onnx.ModelProto.FromString(model.SerializeToString())
-    relayout(written)
+    relayout(written, rewrites)
     onnx.checker.check_model(written, full_check=True)
     for ours, plain in zip(outputs(written, x), outputs(model, x), strict=True):
         assert ours.shape == plain.shape
@@ -166,6 +168,42 @@ def test_what_looks_at_single_places_is_written_without_moving_data(channels: in
     assert "Transpose" not in {node.op_type for node in written.graph.node}
 
 
+@pytest.mark.parametrize(
+    ("left_out", "changed"),
+    [
+        (None, {}),
+        (Rewrite.WINDOWS, {"windows": (384, 24, 1, 3, 3)}),
+        (Rewrite.BANDS, {"bands": (96, 6, 3, 3, 3)}),
+        (Rewrite.TALL, {"thin": (96, 96, 1, 1, 1), "batch norm": None, "thick": (384, 96, 1, 1, 1)}),
+        (Rewrite.BATCH_NORM, {"batch norm": None}),
+    ],
+)
+def test_each_rewrite_can_be_left_out(left_out: Rewrite | None, changed: dict[str, tuple[int, ...] | None]) -> None:
+    norm = {name: RNG.uniform(0.5, 2, 96) for name in ("scale", "shift", "mean", "var")}
+    nodes = [
+        conv(1, (1, 1, 1), (1, 1, 1), "x", "thin"),
+        helper.make_node("BatchNormalization", ["thin", *norm], ["n"]),
+        helper.make_node("Relu", ["n"], ["r"]),
+        conv(16, (3, 3, 3), (1, 1, 1), "r", "bands"),
+        conv(1, (1, 1, 1), (1, 1, 1), "bands", "thick"),
+        conv(16, (1, 3, 3), (1, 1, 1), "thick", "y"),
+    ]
+    arrays = norm | weights(1, 96, 96, (1, 1, 1), "thin") | weights(16, 6, 6, (3, 3, 3), "bands")
+    arrays |= weights(1, 96, 384, (1, 1, 1), "thick") | weights(16, 24, 24, (1, 3, 3), "y")
+    model = graph(nodes, 96, (8, 5, 5), **arrays)
+    expected = {
+        "thin": (96, 96, 1, 1),
+        "batch norm": (96, 1, 1, 1),
+        "bands": (768, 48, 3, 3),
+        "thick": (384, 96, 1, 1),
+        "windows": (384, 48, 3, 3),
+    }
+
+    written = check(model, RNG.normal(size=(1, 96, 8, 5, 5)).astype(np.float32), ALL_REWRITES - {left_out})
+
+    assert kernels(written) == [shape for shape in (expected | changed).values() if shape is not None]
+
+
 def test_a_stride_that_would_run_from_one_frame_into_the_next_stays_three_dimensional() -> None:
     model = graph([conv(1, (1, 1, 1), (1, 2, 2), "x", "y")], 16, (3, 5, 6), **weights(1, 16, 8, (1, 1, 1), "y"))
 
@@ -206,7 +244,7 @@ def test_nothing_unused_is_left_in_the_file() -> None:
     assert {tensor.name for tensor in model.graph.initializer} <= {i for node in model.graph.node for i in node.input}
 
 
-@pytest.mark.parametrize("first", ["Conv", "Relu", "shared"])
+@pytest.mark.parametrize("first", ["Conv", "Conv, left alone", "Relu", "shared"])
 @pytest.mark.parametrize("blocked", [False, True])
 def test_the_prefix_normalises_whatever_stands_first(first: str, blocked: bool) -> None:
     preprocessing = preset(Norm.SALIENCY_TUBES, 32)
@@ -222,7 +260,7 @@ def test_the_prefix_normalises_whatever_stands_first(first: str, blocked: bool) 
     clip = (frames / 255 - np.array(preprocessing.mean)) / np.array(preprocessing.std)
     (expected,) = outputs(model, np.ascontiguousarray(clip.transpose(0, 4, 1, 2, 3), dtype=np.float32))
 
-    absorb_scale(model, preprocessing)
+    absorb_scale(model, preprocessing, in_kernels=first != "Conv, left alone")
     if blocked:
         relayout(model)
     add_prefix(model, 4, preprocessing)

@@ -1,0 +1,77 @@
+"""Stages that overlap: while one clip is in the network, the next is read and the one before is finished."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Generic, TypeVar
+
+from .errors import SaliencyTubesError
+
+S = TypeVar("S")
+R = TypeVar("R")
+E = TypeVar("E")
+
+
+@dataclass(frozen=True)
+class Stages(Generic[S, R, E]):
+    """What is done to every source, each on threads of its own.
+
+    Attributes:
+        read: source to input. A `SaliencyTubesError` it raises becomes that source's result.
+        explain: a batch of inputs to results or errors, one for each.
+        finish: a result to what is handed out, such as the same, saved.
+    """
+
+    read: Callable[[S], R]
+    explain: Callable[[Sequence[R]], Sequence[E | SaliencyTubesError]]
+    finish: Callable[[E], E]
+
+
+def overlapped(
+    sources: Iterable[S], stages: Stages[S, R, E], *, batch: int, streams: int
+) -> Generator[tuple[S, E | SaliencyTubesError]]:
+    """Every source with its result, in order; `streams` + 2 batches at most are on their way at once.
+
+    Args:
+        sources: read only as far as there is room.
+        stages: what to do.
+        batch: how many inputs `explain` gets at once; the last batch may be smaller.
+        streams: how many calls of `explain` run side by side.
+    """
+    waiting = iter(sources)
+    groups = deque[tuple[list[S], Future[list[Future[E | SaliencyTubesError]]]]]()
+    pools = [ThreadPoolExecutor(streams + 1), ThreadPoolExecutor(streams), ThreadPoolExecutor(streams + 1)]
+    readers, networks, finishers = pools
+
+    def finish(result: E | SaliencyTubesError) -> E | SaliencyTubesError:
+        return result if isinstance(result, SaliencyTubesError) else _or_error(lambda: stages.finish(result))
+
+    def explain(reads: list[Future[R | SaliencyTubesError]]) -> list[Future[E | SaliencyTubesError]]:
+        inputs = [read.result() for read in reads]
+        good = [one for one in inputs if not isinstance(one, SaliencyTubesError)]
+        explained = iter(stages.explain(good) if good else ())
+        results = [one if isinstance(one, SaliencyTubesError) else next(explained) for one in inputs]
+        return [finishers.submit(finish, result) for result in results]
+
+    try:
+        while True:
+            while len(groups) < streams + 2 and (taken := list(islice(waiting, batch))):
+                reads = [readers.submit(_or_error, lambda source=source: stages.read(source)) for source in taken]
+                groups.append((taken, networks.submit(explain, reads)))
+            if not groups:
+                return
+            taken, results = groups.popleft()
+            for source, result in zip(taken, results.result(), strict=True):
+                yield source, result.result()
+    finally:
+        for pool in pools:
+            pool.shutdown(cancel_futures=True)
+
+
+def _or_error(job: Callable[[], R]) -> R | SaliencyTubesError:
+    try:
+        return job()
+    except SaliencyTubesError as error:
+        return error
