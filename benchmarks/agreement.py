@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 TUBE_TOLERANCE = 1e-4
 FEATURES_TOLERANCE = 1e-3
 MAP_CORRELATION = 0.999
+# Rounding of every value to 8 or 11 bits moves a map by more than two ways of computing it in float32 do.
+REDUCED_CORRELATION = 0.9
 EQUAL_SHARE = 0.999
 _KINDS = ("heatmap", "focusmap")
 
@@ -37,7 +39,7 @@ def compare_features(ours: NDArray[np.float32], reference: NDArray[np.float32]) 
     return difference
 
 
-def compare_maps(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> float:
+def compare_maps(ours: NDArray[np.float32], theirs: NDArray[np.float32], at_least: float = MAP_CORRELATION) -> float:
     """The correlation of two coarse (t, h, w) maps of one class, after ReLU.
 
     Behind global average pooling and a linear classifier the gradient that Grad-CAM averages is the classifier's weight
@@ -53,8 +55,8 @@ def compare_maps(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> floa
     a, b = a - a.mean(), b - b.mean()
     scale = float(np.linalg.norm(a) * np.linalg.norm(b))
     correlation = float(a @ b) / scale if scale else 0.0
-    if not correlation > MAP_CORRELATION:
-        raise RuntimeError(f"the maps correlate by {correlation:.6f}, expected over {MAP_CORRELATION}: no fair race")
+    if not correlation >= at_least:
+        raise RuntimeError(f"the maps correlate by {correlation:.6f}, expected at least {at_least}: no fair race")
     return correlation
 
 

@@ -17,7 +17,7 @@ from saliency_tubes.choices import Device, Layout, Precision
 from saliency_tubes.session import open_session
 
 from . import reference
-from .agreement import compare_features, compare_maps
+from .agreement import REDUCED_CORRELATION, compare_features, compare_maps
 from .harness import Clock, Result, Row, Skipped, TimesFaster
 from .inputs import Inputs, exported
 from .pipeline import coarse_map, rgb_frames
@@ -80,5 +80,5 @@ def check(precision: Precision, ours: Features, expected: Features, weight: NDAr
     """Compare two (1, C, t, h, w) features as closely as the precision allows, and say how near they are."""
     if precision is Precision.FP32:
         return f"largest relative difference of the features {compare_features(ours, expected):.3g}"
-    correlation = compare_maps(coarse_map(ours, weight), coarse_map(expected, weight))
+    correlation = compare_maps(coarse_map(ours, weight), coarse_map(expected, weight), REDUCED_CORRELATION)
     return f"the maps correlate by {correlation:.6f}"
