@@ -4,13 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
 
-.PHONY: help demo test check lint bench clean
+.PHONY: help demo test check lint bench bench-compare clean
 
 help:
 	@echo "make demo   export a fresh MFNet-3D and explain a generated clip with it"
 	@echo "make test   run every test"
 	@echo "make check  lint, format check, types, tests"
 	@echo "make bench  measure against the eager PyTorch reference"
+	@echo "make bench-compare"
+	@echo "            the same against other libraries, too, and torch.compile: some 15 minutes"
 	@echo "make clean  remove what these targets made"
 
 # One virtual environment; a stamp for each set of extras that was installed into it.
@@ -40,6 +42,14 @@ check: lint
 
 bench: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks
+
+# Without what grad-cam asks for: torchvision is one of them, its Grad-CAM does without, and [compare] has the rest.
+$(VENV)/installed-grad-cam: $(VENV)/installed-compare
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps grad-cam ttach
+	@touch $@
+
+bench-compare: $(VENV)/installed-grad-cam
+	$(BIN)/python -m benchmarks --all
 
 clean:
 	rm -rf $(VENV) $(DEMO) .pytest_cache .mypy_cache .ruff_cache

@@ -3,14 +3,14 @@
 Wall time of whole processes, from start to exit: interpreter, imports, loading the network, the clip, the files.
 """
 
-from .harness import Clock, Result, TimesFaster
+from .harness import Clock, Result, Row, TimesFaster
 from .inputs import Inputs
 from .process import cold_runs
 
 NAME = "cold-process"
 
 
-def measure(inputs: Inputs, clock: Clock) -> Result:
+def measure(inputs: Inputs, clock: Clock) -> list[Row]:
     """Race the two commands."""
     runs = cold_runs(inputs, clock)
     ours, reference = tuple(run.seconds for run in runs.ours), tuple(run.seconds for run in runs.reference)
@@ -18,4 +18,4 @@ def measure(inputs: Inputs, clock: Clock) -> Result:
         ("equal values in the worst picture", runs.equal_share),
         ("ours, first run with a model file, s", runs.first),
     )
-    return Result(NAME, "tubes run against the script, cold", "s", ours, reference, TimesFaster(3), facts)
+    return [Result(NAME, "tubes run against the script, cold", "s", ours, reference, TimesFaster(3), facts)]

@@ -1,9 +1,9 @@
-"""Measuring two ways of doing the same job: interleaved rounds, medians, ratios, and the bar they have to clear."""
+"""Measuring ways of doing the same job: interleaved rounds, medians, ratios, and the bar they have to clear."""
 
 import gc
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
@@ -34,7 +34,7 @@ class TimesFaster:
 
 @dataclass(frozen=True)
 class Below:
-    """The bar of an amount: our median is below `limit`, or below the reference's median where that is None."""
+    """The bar of an amount: our median is below `limit`, or below theirs where that is None."""
 
     limit: float | None = None
 
@@ -44,19 +44,22 @@ class Below:
         return statistics.median(ours) < limit
 
     def __str__(self) -> str:
-        return "below the reference" if self.limit is None else f"below {self.limit:g} s"
+        return "below theirs" if self.limit is None else f"below {self.limit:g} s"
+
+
+Bar = TimesFaster | Below
 
 
 @dataclass(frozen=True)
 class Result:
-    """One claim, measured.
+    """One row of a claim, measured.
 
     Attributes:
         name: the claim's short name, as ``--only`` takes it.
         claim: what is compared, in a few words.
         unit: of the samples.
         ours: one sample a round.
-        reference: one sample a round; sample i was taken right before sample i of `ours`.
+        reference: theirs, one sample a round; sample i was taken in the same round as sample i of `ours`.
         bar: what was promised.
         facts: what was checked or counted beside the clock, by name.
     """
@@ -66,7 +69,7 @@ class Result:
     unit: Unit
     ours: Samples
     reference: Samples
-    bar: TimesFaster | Below
+    bar: Bar
     facts: tuple[tuple[str, float | str], ...] = ()
 
     @property
@@ -90,6 +93,29 @@ class Result:
         if not self.steady:
             return "UNSTEADY"
         return "met" if self.bar.met(self.ours, self.reference) else "MISSED"
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """One row of a claim that cannot be measured here; it is neither met nor missed.
+
+    Attributes:
+        name: the claim's short name, as ``--only`` takes it.
+        claim: what would be compared, in a few words.
+        why: a sentence that says what is missing, and the command that installs it where one does.
+    """
+
+    name: str
+    claim: str
+    why: str
+
+    @property
+    def verdict(self) -> Literal["not measured"]:
+        """Nothing is said of the bar."""
+        return "not measured"
+
+
+Row = Result | Skipped
 
 
 @dataclass(frozen=True)
@@ -128,6 +154,21 @@ class Clock:
             rounds.append([self._sample(job, turn) for job in jobs])
         return tuple(zip(*rounds[1:], strict=True))
 
+    def race(self, name: str, jobs: Mapping[str, Callable[[], object]], calls: int = 1) -> dict[str, Samples]:
+        """Time jobs in turn; the samples of each by its name, in seconds a call.
+
+        Args:
+            name: of the claim, for `say`.
+            jobs: by name.
+            calls: how many in a row make up a sample, for jobs of a few milliseconds.
+        """
+
+        def sampler(job: Callable[[], object]) -> Callable[[int], float]:
+            return lambda _: mean_seconds(job, calls)
+
+        samples = self.in_turn(name, [sampler(job) for job in jobs.values()])
+        return dict(zip(jobs, samples, strict=True))
+
     @staticmethod
     def _sample(take: Callable[[int], T], turn: int) -> T:
         gc.collect()
@@ -140,3 +181,13 @@ def seconds(job: Callable[[], object]) -> float:
     started = time.perf_counter()
     job()
     return time.perf_counter() - started
+
+
+def mean_seconds(job: Callable[[], object], calls: int) -> float:
+    """How long one call takes, by the wall clock, if `calls` follow each other."""
+
+    def many() -> None:
+        for _ in range(calls):
+            job()
+
+    return seconds(many) / calls

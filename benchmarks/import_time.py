@@ -11,7 +11,7 @@ import sys
 
 from saliency_tubes.graph_cache import VARIABLE
 
-from .harness import Below, Clock, Result
+from .harness import Below, Clock, Result, Row
 from .inputs import Inputs
 
 NAME = "import"
@@ -30,7 +30,7 @@ main()
 """
 
 
-def measure(inputs: Inputs, clock: Clock) -> Result:
+def measure(inputs: Inputs, clock: Clock) -> list[Row]:
     """Time both sets of imports, and run without what must not be needed."""
     _check_not_imported()
     _check_not_needed(inputs)
@@ -38,7 +38,7 @@ def measure(inputs: Inputs, clock: Clock) -> Result:
         NAME, lambda _: _import_seconds("import torch, scipy.ndimage, cv2"), lambda _: _import_seconds(_OURS)
     )
     facts = ((f"neither imported nor needed: {', '.join(_ABSENT)}", "yes"),)
-    return Result(NAME, _OURS, "s", ours, reference, Below(0.5), facts)
+    return [Result(NAME, _OURS, "s", ours, reference, Below(0.5), facts)]
 
 
 def _import_seconds(statement: str) -> float:

@@ -27,8 +27,8 @@ CLIP_LENGTH = 16
 _RESIZED = 256
 _CROP = 224
 _ZOOM = (2, 32, 32)
-_MEAN = np.array([124, 117, 104], dtype=np.float32) / 255
-_STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
+MEAN = np.array([124, 117, 104], dtype=np.float32) / 255
+STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ def load_clip(folder: Path) -> Clip:
         resized = cv2.resize(picture, (_RESIZED, _RESIZED), interpolation=cv2.INTER_LINEAR)
         pictures.append(np.asarray(resized[edge : edge + _CROP, edge : edge + _CROP], dtype=np.uint8))
     rgb = np.stack([cv2.cvtColor(picture, cv2.COLOR_BGR2RGB) for picture in pictures])
-    normalised = (rgb.astype(np.float32) / 255 - _MEAN) / _STD
+    normalised = (rgb.astype(np.float32) / 255 - MEAN) / STD
     return Clip(torch.from_numpy(normalised.transpose(3, 0, 1, 2)[None]).contiguous(), pictures)
 
 

@@ -21,7 +21,7 @@ from saliency_tubes.upsample import spline_matrix
 
 from . import reference
 from .agreement import compare_tubes
-from .harness import Clock, Result, TimesFaster, seconds
+from .harness import Clock, Result, Row, TimesFaster, mean_seconds, seconds
 from .inputs import Inputs
 
 NAME = "tube-stage"
@@ -30,7 +30,7 @@ _CALLS = 200
 _PAUSE_SECONDS = 0.2
 
 
-def measure(inputs: Inputs, clock: Clock) -> Result:
+def measure(inputs: Inputs, clock: Clock) -> list[Row]:
     """Race the two on the features that the eager network computes for the clip."""
     network = reference.load_network(inputs.weights)
     _, tensor = reference.infer(network, reference.load_clip(inputs.frames).tensor)
@@ -49,7 +49,7 @@ def measure(inputs: Inputs, clock: Clock) -> Result:
         reference_s, ours_s = clock.interleave(
             NAME,
             lambda _: seconds(lambda: reference.build_tube(features, weight)),
-            lambda _: _mean_seconds(ours),
+            lambda _: mean_seconds(ours, _CALLS),
         )
         single = statistics.median(_seconds_after_a_pause(ours) for _ in range(clock.rounds))
     facts = (
@@ -57,17 +57,9 @@ def measure(inputs: Inputs, clock: Clock) -> Result:
         ("single call after a pause, s", single),
         ("first call, building the matrices, s", first),
     )
-    return Result(NAME, "features to tube", "s", ours_s, reference_s, TimesFaster(300), facts)
+    return [Result(NAME, "features to tube", "s", ours_s, reference_s, TimesFaster(300), facts)]
 
 
 def _seconds_after_a_pause(job: Callable[[], object]) -> float:
     time.sleep(_PAUSE_SECONDS)
     return seconds(job)
-
-
-def _mean_seconds(job: Callable[[], object]) -> float:
-    def many() -> None:
-        for _ in range(_CALLS):
-            job()
-
-    return seconds(many) / _CALLS

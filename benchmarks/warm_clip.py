@@ -10,13 +10,13 @@ from saliency_tubes import load_model
 
 from . import reference
 from .agreement import compare_pictures, compare_tubes
-from .harness import Clock, Result, TimesFaster, seconds
+from .harness import Clock, Result, Row, TimesFaster, seconds
 from .inputs import Inputs
 
 NAME = "warm-clip"
 
 
-def measure(inputs: Inputs, clock: Clock) -> Result:
+def measure(inputs: Inputs, clock: Clock) -> list[Row]:
     """Race the two, each with its network loaded, each round into a new folder."""
     network = reference.load_network(inputs.weights)
     model = load_model(inputs.model, "cpu")
@@ -39,4 +39,4 @@ def measure(inputs: Inputs, clock: Clock) -> Result:
         lambda turn: seconds(lambda: run_reference(inputs.folder / f"warm-reference-{turn}")),
         lambda turn: seconds(lambda: run_ours(inputs.folder / f"warm-ours-{turn}")),
     )
-    return Result(NAME, "frames to pictures, warm", "s", ours_s, reference_s, TimesFaster(2.5), facts)
+    return [Result(NAME, "frames to pictures, warm", "s", ours_s, reference_s, TimesFaster(2.5), facts)]
