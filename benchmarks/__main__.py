@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from saliency_tubes import SaliencyTubesError
+from saliency_tubes.bench.machine import describe
+from saliency_tubes.bench.race import Clock
 
 from . import cold_process, import_time, model_cpu, peak_memory, tube_stage, warm_clip
-from .harness import Clock
+from .checkout import checkout
 from .inputs import ROOT, prepared
-from .machine import describe
-from .report import document, print_table
+from .report import Where, document, print_table
 
 _CLAIMS = {
     module.NAME: module.measure for module in (tube_stage, model_cpu, warm_clip, cold_process, import_time, peak_memory)
@@ -30,19 +32,19 @@ def main() -> int:
     """Parse, measure, report."""
     arguments = _arguments()
     notes = Console(stderr=True)
-    machine = describe(ROOT)
+    where = Where(describe(), checkout(ROOT))
     try:
         with _progress(notes) as say, prepared(say) as inputs:
             origin = inputs.origin
             clock = Clock(arguments.rounds, say)
             results = [_CLAIMS[name](inputs, clock) for name in arguments.only]
-    except RuntimeError as error:
+    except (RuntimeError, SaliencyTubesError) as error:
         notes.print(f"error: {error}", markup=False)
         return 1
     # One of the two goes to stdout alone, so that a program can read it.
-    print_table(notes if arguments.json == "-" else Console(), results, machine, origin)
+    print_table(notes if arguments.json == "-" else Console(), results, where, origin)
     if arguments.json is not None:
-        text = json.dumps(document(results, machine, origin), indent=2)
+        text = json.dumps(document(results, where, origin), indent=2)
         print(text) if arguments.json == "-" else Path(arguments.json).write_text(text + "\n", encoding="utf-8")
     if arguments.rounds < _FEWEST_ROUNDS:
         notes.print(f"fewer than {_FEWEST_ROUNDS} rounds: a look, no measurement")

@@ -10,10 +10,11 @@ import statistics
 
 import numpy as np
 import torch
+from saliency_tubes.bench.race import Clock, seconds
 from saliency_tubes.session import open_session
+from saliency_tubes_export import reference
 
-from . import reference
-from .harness import Clock, Result, TimesFaster, seconds
+from .harness import Result, TimesFaster
 from .inputs import Inputs, exported
 
 NAME = "model-cpu"

@@ -4,7 +4,10 @@ The largest resident set of the whole process, as the kernel counted it at its e
 `cold_process` times.
 """
 
-from .harness import Below, Clock, Result
+from saliency_tubes.bench.cold import ProcessRun
+from saliency_tubes.bench.race import Clock, Samples
+
+from .harness import Below, Result
 from .inputs import Inputs
 from .process import cold_runs
 
@@ -14,5 +17,11 @@ NAME = "peak-memory"
 def measure(inputs: Inputs, clock: Clock) -> Result:
     """Weigh the two commands."""
     runs = cold_runs(inputs, clock)
-    ours, reference = tuple(run.peak_mib for run in runs.ours), tuple(run.peak_mib for run in runs.reference)
-    return Result(NAME, "tubes run against the script, peak", "MiB", ours, reference, Below())
+    return Result(NAME, "tubes run against the script, peak", "MiB", _peaks(runs.ours), _peaks(runs.reference), Below())
+
+
+def _peaks(runs: tuple[ProcessRun, ...]) -> Samples:
+    peaks = tuple(run.peak_mib for run in runs if run.peak_mib is not None)
+    if len(peaks) < len(runs):
+        raise RuntimeError("this system does not count the memory of a process that ended")
+    return peaks

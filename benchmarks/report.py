@@ -1,24 +1,34 @@
 """A measurement as a table for people and as a document for machines."""
 
 import statistics
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from saliency_tubes.bench.machine import Machine
 
+from .checkout import Checkout
 from .harness import Result, Unit
-from .machine import Machine
 
 _WIDTH_OFF_TERMINAL = 150
 
 
-def print_table(console: Console, results: list[Result], machine: Machine, origin: str) -> None:
+@dataclass(frozen=True)
+class Where:
+    """The machine, and the state of the repository."""
+
+    machine: Machine
+    checkout: Checkout
+
+
+def print_table(console: Console, results: list[Result], where: Where, origin: str) -> None:
     """Print the machine, one row for every claim, and what was checked beside the clock."""
     if not console.is_terminal:
         console.width = _WIDTH_OFF_TERMINAL
-    for line in (*machine.lines(), f"inputs    {origin}"):
+    for line in (*where.machine.lines(), f"commit    {where.checkout}", f"inputs    {origin}"):
         console.print(line, highlight=False, markup=False)
     table = Table(box=box.SIMPLE)
     table.add_column("claim")
@@ -35,14 +45,14 @@ def print_table(console: Console, results: list[Result], machine: Machine, origi
             console.print(f"{result.name}: {fact}: {text}", highlight=False, markup=False)
     rounds = len(results[0].ours)
     console.print(f"medians of {rounds} interleaved rounds; ratio: reference / ours; paired: median of the rounds' own")
-    if not all(result.steady for result in results):
+    if not all(result.race.steady for result in results):
         console.print("UNSTEADY: something else was running, so the medians say nothing; measure on a quiet machine")
 
 
-def document(results: list[Result], machine: Machine, origin: str) -> dict[str, Any]:
+def document(results: list[Result], where: Where, origin: str) -> dict[str, Any]:
     """Everything, raw samples included, as JSON types."""
     return {
-        "machine": asdict(machine),
+        "machine": asdict(where.machine) | asdict(where.checkout) | {"torch_threads": torch.get_num_threads()},
         "inputs": origin,
         "claims": [
             {
@@ -51,8 +61,8 @@ def document(results: list[Result], machine: Machine, origin: str) -> dict[str, 
                 "unit": result.unit,
                 "bar": str(result.bar),
                 "verdict": result.verdict,
-                "ratio_of_medians": result.ratio,
-                "median_of_ratios": result.paired_ratio,
+                "ratio_of_medians": result.race.ratio,
+                "median_of_ratios": result.race.paired_ratio,
                 "ours": _summary(result.ours),
                 "reference": _summary(result.reference),
                 "facts": dict(result.facts),
@@ -71,11 +81,15 @@ def _row(result: Result) -> tuple[str, ...]:
         result.claim,
         _amounts(result.ours, result.unit),
         _amounts(result.reference, result.unit),
-        f"{result.ratio:.2f}" if result.ratio < 100 else f"{result.ratio:.0f}",
-        f"{result.paired_ratio:.2f}" if result.paired_ratio < 100 else f"{result.paired_ratio:.0f}",
+        _times(result.race.ratio),
+        _times(result.race.paired_ratio),
         str(result.bar),
         result.verdict,
     )
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2f}" if ratio < 100 else f"{ratio:.0f}"
 
 
 def _amounts(samples: tuple[float, ...], unit: Unit) -> str:
