@@ -12,6 +12,7 @@ from pathlib import Path
 _DISTRIBUTIONS = {
     "saliency-tubes": ("saliency-tubes",),
     "onnxruntime": ("onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime"),
+    "openvino": ("openvino",),
     "torch": ("torch",),
     "numpy": ("numpy",),
     "scipy": ("scipy",),
