@@ -12,6 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
+from saliency_tubes import SaliencyTubesError
+from saliency_tubes.bench.machine import describe
+from saliency_tubes.bench.race import Clock
 
 from . import (
     cam_libraries,
@@ -25,10 +28,9 @@ from . import (
     tube_stage,
     warm_clip,
 )
-from .harness import Clock
+from .checkout import checkout
 from .inputs import ROOT, prepared
-from .machine import describe
-from .report import document, print_table
+from .report import Where, document, print_table
 
 _USUAL = {
     module.NAME: module.measure
@@ -52,19 +54,19 @@ def main() -> int:
     """Parse, measure, report."""
     arguments = _arguments()
     notes = Console(stderr=True)
-    machine = describe(ROOT)
+    where = Where(describe(), checkout(ROOT))
     try:
         with _progress(notes) as say, prepared(say) as inputs:
             origin = inputs.origin
             clock = Clock(arguments.rounds, say)
             rows = [row for name in arguments.only for row in _CLAIMS[name](inputs, clock)]
-    except RuntimeError as error:
+    except (RuntimeError, SaliencyTubesError) as error:
         notes.print(f"error: {error}", markup=False)
         return 1
     # One of the two goes to stdout alone, so that a program can read it.
-    print_table(notes if arguments.json == "-" else Console(), rows, machine, origin)
+    print_table(notes if arguments.json == "-" else Console(), rows, where, origin)
     if arguments.json is not None:
-        text = json.dumps(document(rows, machine, origin), indent=2)
+        text = json.dumps(document(rows, where, origin), indent=2)
         print(text) if arguments.json == "-" else Path(arguments.json).write_text(text + "\n", encoding="utf-8")
     if arguments.rounds < _FEWEST_ROUNDS:
         notes.print(f"fewer than {_FEWEST_ROUNDS} rounds: a look, no measurement")

@@ -21,12 +21,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from saliency_tubes.bench.race import Clock
+from saliency_tubes_export import reference
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from . import reference
 from .agreement import compare_maps
-from .harness import Clock, Result, Row, Skipped, TimesFaster
+from .harness import Result, Row, Skipped, TimesFaster
 from .inputs import Inputs
 from .pipeline import opened, rgb_frames
 

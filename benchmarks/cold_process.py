@@ -3,7 +3,9 @@
 Wall time of whole processes, from start to exit: interpreter, imports, loading the network, the clip, the files.
 """
 
-from .harness import Clock, Result, Row, TimesFaster
+from saliency_tubes.bench.race import Clock
+
+from .harness import Result, Row, TimesFaster
 from .inputs import Inputs
 from .process import cold_runs
 

@@ -16,12 +16,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from saliency_tubes.bench.race import Clock, seconds
 from saliency_tubes.choices import Precision
 from saliency_tubes.session import open_session
+from saliency_tubes_export import reference
+from saliency_tubes_export.mfnet3d import MFNet3D
 from torch import Tensor, nn
 
-from . import reference
-from .harness import Below, Clock, Result, Row, Skipped, seconds
+from .harness import Below, Result, Row, Skipped
 from .inputs import Inputs, exported
 from .openvino_cpu import Features, check, obstacle, open_network
 from .pipeline import channels_last, rgb_frames
@@ -56,7 +58,7 @@ _MODES = (
 class Both(nn.Module):
     """The network with both its outputs, logits and features, as one module to compile."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: MFNet3D) -> None:
         super().__init__()
         self.network = network
 
@@ -74,17 +76,6 @@ def measure(inputs: Inputs, clock: Clock) -> list[Row]:
     if (why_not := obstacle(Precision.BF16)) is None:
         return rows + _race(inputs, clock, Precision.BF16)
     return [*rows, Skipped(NAME, "OpenVINO bf16 against torch.compile bf16", why_not)]
-
-
-def importable_network(weights: Path) -> nn.Module:
-    """The reference's network as a class that PyTorch's compiler can import by its module's name."""
-    # Here and below: other claims' measurements share this process, and it stays clean of what they do not need.
-    from saliency_tubes_export.mfnet3d import MFNet3D
-
-    state = reference.load_network(weights).state_dict()
-    network = MFNet3D(len(state["classifier.weight"]))
-    network.load_state_dict(state)
-    return network.eval()
 
 
 def _race(inputs: Inputs, clock: Clock, precision: Precision) -> list[Row]:
@@ -126,7 +117,7 @@ def _ours(inputs: Inputs, clip: reference.Clip, precision: Precision) -> dict[st
 
 def _compiled(weights: Path, tensor: Tensor, mode: _Mode) -> Callable[[], Features]:
     """The network to be compiled at its first call: (1, C, t, h, w) float32 features of `tensor`."""
-    network: nn.Module = importable_network(weights).to(tensor.dtype)
+    network: MFNet3D = reference.load_network(weights).to(tensor.dtype)
     if mode.last:
         network, tensor = channels_last(network), tensor.to(memory_format=torch.channels_last_3d)
     # Not dynamic: otherwise the second memory format makes the compiler expect a third.

@@ -17,14 +17,15 @@ from functools import partial
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from saliency_tubes.bench.race import Clock, Samples, seconds
 from saliency_tubes.choices import Precision
 from saliency_tubes.errors import DeviceError
+from saliency_tubes_export import reference
 from torch import nn
 
-from . import reference
 from .agreement import REDUCED_CORRELATION, compare_maps
-from .compiled import Both, importable_network
-from .harness import Bar, Below, Clock, Result, Row, Samples, Skipped, TimesFaster, seconds
+from .compiled import Both
+from .harness import Bar, Below, Result, Row, Skipped, TimesFaster
 from .inputs import Inputs, exported
 from .pipeline import channels_last, opened, rgb_frames, tubes_of
 
@@ -89,7 +90,7 @@ def _our_networks(inputs: Inputs) -> dict[str, _Network]:
 
 def _torch_networks(inputs: Inputs) -> dict[str, _Network]:
     def network(dtype: torch.dtype, last: bool, mode: str | None = None) -> _Network:
-        both: nn.Module = Both(importable_network(inputs.weights)).to(_DEVICE, dtype)
+        both: nn.Module = Both(reference.load_network(inputs.weights)).to(_DEVICE, dtype)
         both = channels_last(both) if last else both
         run = both if mode is None else torch.compile(both, mode=mode, dynamic=False)
         return partial(_torch_maps, run, dtype, last, weight)

@@ -1,21 +1,12 @@
-"""Measuring ways of doing the same job: interleaved rounds, medians, ratios, and the bar they have to clear."""
+"""One row of a claim, measured, and the bar it has to clear."""
 
-import gc
 import statistics
-import time
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal
 
-Samples = tuple[float, ...]
+from saliency_tubes.bench.race import Race, Samples
+
 Unit = Literal["s", "MiB"]
-T = TypeVar("T")
-
-# Thread pools go on spinning for a moment after their work; without this pause one side would run beside the other's.
-_SETTLE_SECONDS = 0.2
-# A median this much above the minimum has seen something else at work. That is no matter of taste: beside one busy
-# process PyTorch's threads wait for each other up to twenty times as long, and every bar seems to be met.
-_UNSTEADY = 1.25
 
 
 @dataclass(frozen=True)
@@ -24,9 +15,9 @@ class TimesFaster:
 
     at_least: float
 
-    def met(self, ours: Samples, reference: Samples) -> bool:
+    def met(self, race: Race) -> bool:
         """Whether these samples clear the bar."""
-        return statistics.median(reference) / statistics.median(ours) >= self.at_least
+        return race.ratio >= self.at_least
 
     def __str__(self) -> str:
         return f"at least {self.at_least:g} times faster"
@@ -38,10 +29,10 @@ class Below:
 
     limit: float | None = None
 
-    def met(self, ours: Samples, reference: Samples) -> bool:
+    def met(self, race: Race) -> bool:
         """Whether these samples clear the bar."""
-        limit = statistics.median(reference) if self.limit is None else self.limit
-        return statistics.median(ours) < limit
+        limit = statistics.median(race.theirs) if self.limit is None else self.limit
+        return statistics.median(race.ours) < limit
 
     def __str__(self) -> str:
         return "below theirs" if self.limit is None else f"below {self.limit:g} s"
@@ -73,26 +64,16 @@ class Result:
     facts: tuple[tuple[str, float | str], ...] = ()
 
     @property
-    def ratio(self) -> float:
-        """The reference's median over ours."""
-        return statistics.median(self.reference) / statistics.median(self.ours)
-
-    @property
-    def paired_ratio(self) -> float:
-        """The median of the rounds' own ratios, which a slow drift of the machine does not touch."""
-        return statistics.median(r / o for r, o in zip(self.reference, self.ours, strict=True))
-
-    @property
-    def steady(self) -> bool:
-        """Whether the machine was quiet enough for the medians to mean something."""
-        return all(statistics.median(samples) <= _UNSTEADY * min(samples) for samples in (self.ours, self.reference))
+    def race(self) -> Race:
+        """The samples of both sides."""
+        return Race(self.ours, self.reference)
 
     @property
     def verdict(self) -> Literal["met", "MISSED", "UNSTEADY"]:
         """Whether the bar is cleared; nothing is said of it where the samples are unsteady."""
-        if not self.steady:
+        if not self.race.steady:
             return "UNSTEADY"
-        return "met" if self.bar.met(self.ours, self.reference) else "MISSED"
+        return "met" if self.bar.met(self.race) else "MISSED"
 
 
 @dataclass(frozen=True)
@@ -116,78 +97,3 @@ class Skipped:
 
 
 Row = Result | Skipped
-
-
-@dataclass(frozen=True)
-class Clock:
-    """How often to measure, and whom to tell.
-
-    Attributes:
-        rounds: number of measured rounds; one more, unmeasured, goes before them.
-        say: called with a few words before each round.
-    """
-
-    rounds: int
-    say: Callable[[str], None]
-
-    def interleave(
-        self, name: str, reference: Callable[[int], T], ours: Callable[[int], T]
-    ) -> tuple[tuple[T, ...], tuple[T, ...]]:
-        """Call both in turn, A B A B, once unmeasured and then `rounds` times.
-
-        Args:
-            name: of the claim, for `say`.
-            reference: takes one sample of the reference, given the round's number.
-            ours: takes one sample of ours.
-
-        Returns:
-            The samples of the reference, and ours.
-        """
-        reference_samples, our_samples = self.in_turn(name, (reference, ours))
-        return reference_samples, our_samples
-
-    def in_turn(self, name: str, jobs: Sequence[Callable[[int], T]]) -> tuple[tuple[T, ...], ...]:
-        """Call any number of jobs in turn, A B C A B C, as `interleave` does with two: the samples of each."""
-        rounds = []
-        for turn in range(self.rounds + 1):
-            self.say(f"{name}: round {turn} of {self.rounds}" if turn else f"{name}: warming up")
-            rounds.append([self._sample(job, turn) for job in jobs])
-        return tuple(zip(*rounds[1:], strict=True))
-
-    def race(self, name: str, jobs: Mapping[str, Callable[[], object]], calls: int = 1) -> dict[str, Samples]:
-        """Time jobs in turn; the samples of each by its name, in seconds a call.
-
-        Args:
-            name: of the claim, for `say`.
-            jobs: by name.
-            calls: how many in a row make up a sample, for jobs of a few milliseconds.
-        """
-
-        def sampler(job: Callable[[], object]) -> Callable[[int], float]:
-            return lambda _: mean_seconds(job, calls)
-
-        samples = self.in_turn(name, [sampler(job) for job in jobs.values()])
-        return dict(zip(jobs, samples, strict=True))
-
-    @staticmethod
-    def _sample(take: Callable[[int], T], turn: int) -> T:
-        gc.collect()
-        time.sleep(_SETTLE_SECONDS)
-        return take(turn)
-
-
-def seconds(job: Callable[[], object]) -> float:
-    """How long one call takes, by the wall clock."""
-    started = time.perf_counter()
-    job()
-    return time.perf_counter() - started
-
-
-def mean_seconds(job: Callable[[], object], calls: int) -> float:
-    """How long one call takes, by the wall clock, if `calls` follow each other."""
-
-    def many() -> None:
-        for _ in range(calls):
-            job()
-
-    return seconds(many) / calls

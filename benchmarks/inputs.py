@@ -16,9 +16,7 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
-
-from . import reference
+from saliency_tubes_export.mfnet3d import fresh
 
 ROOT = Path(__file__).resolve().parent.parent
 _GOLDEN = ROOT.parent / "shared" / "reference"
@@ -105,7 +103,7 @@ def _write_clip(folder: Path) -> None:
 
 def _write_checkpoint(weights: Path) -> None:
     """A seeded, untrained MFNet-3D in the upstream format."""
-    network: nn.Module = reference.network_module().fresh(_CLASSES, _SEED)
+    network = fresh(_CLASSES, _SEED)
     state = {f"module.{name}": value for name, value in network.state_dict().items()}
     torch.save({"epoch": 0, "state_dict": state, "optimizer": {}}, weights)
 

@@ -9,11 +9,12 @@ of threads. In the same rounds runs the file that ``tubes export --layout plain`
 import statistics
 
 import torch
+from saliency_tubes.bench.race import Clock
 from saliency_tubes.session import open_session
+from saliency_tubes_export import reference
 
-from . import reference
 from .agreement import compare_features
-from .harness import Clock, Result, Row, TimesFaster
+from .harness import Result, Row, TimesFaster
 from .inputs import Inputs, exported
 from .pipeline import channels_last, rgb_frames
 

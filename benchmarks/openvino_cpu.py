@@ -13,12 +13,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from saliency_tubes import backend_openvino
+from saliency_tubes.bench.race import Clock
 from saliency_tubes.choices import Device, Layout, Precision
 from saliency_tubes.session import open_session
+from saliency_tubes_export import reference
 
-from . import reference
 from .agreement import REDUCED_CORRELATION, compare_features, compare_maps
-from .harness import Clock, Result, Row, Skipped, TimesFaster
+from .harness import Result, Row, Skipped, TimesFaster
 from .inputs import Inputs, exported
 from .pipeline import coarse_map, rgb_frames
 

@@ -4,7 +4,10 @@ The largest resident set of the whole process, as the kernel counted it at its e
 `cold_process` times.
 """
 
-from .harness import Below, Clock, Result, Row
+from saliency_tubes.bench.cold import ProcessRun
+from saliency_tubes.bench.race import Clock, Samples
+
+from .harness import Below, Result, Row
 from .inputs import Inputs
 from .process import cold_runs
 
@@ -14,5 +17,12 @@ NAME = "peak-memory"
 def measure(inputs: Inputs, clock: Clock) -> list[Row]:
     """Weigh the two commands."""
     runs = cold_runs(inputs, clock)
-    ours, reference = tuple(run.peak_mib for run in runs.ours), tuple(run.peak_mib for run in runs.reference)
+    ours, reference = _peaks(runs.ours), _peaks(runs.reference)
     return [Result(NAME, "tubes run against the script, peak", "MiB", ours, reference, Below())]
+
+
+def _peaks(runs: tuple[ProcessRun, ...]) -> Samples:
+    peaks = tuple(run.peak_mib for run in runs if run.peak_mib is not None)
+    if len(peaks) < len(runs):
+        raise RuntimeError("this system does not count the memory of a process that ended")
+    return peaks

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -12,9 +12,10 @@ from saliency_tubes.blas import one_blas_thread
 from saliency_tubes.session import Session, open_session
 from saliency_tubes.spec import ModelSpec
 from saliency_tubes.tube import Tube, build_tube
+from saliency_tubes_export import reference
 from torch import nn
 
-from . import reference
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def rgb_frames(clip: reference.Clip) -> NDArray[np.uint8]:
@@ -22,9 +23,9 @@ def rgb_frames(clip: reference.Clip) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.stack(clip.pictures)[None, ..., ::-1])  # from BGR
 
 
-def channels_last(network: nn.Module) -> nn.Module:
+def channels_last(network: Network) -> Network:
     """The same network with its kernels' channels last, the best memory format of eager PyTorch on the CPU."""
-    changed: nn.Module = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    changed: Network = network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     return changed
 
 

@@ -1,35 +1,18 @@
-"""Cold processes: what is run, and the wall time and peak memory of one run."""
+"""Cold processes of both pipelines: what is run, and in which order."""
 
-import json
-import os
 import statistics
-import subprocess
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from saliency_tubes.graph_cache import VARIABLE
+from saliency_tubes.bench.cold import ProcessRun, run_cold
+from saliency_tubes.bench.race import Clock
 
 from .agreement import compare_pictures
-from .harness import Clock
 from .inputs import Inputs, tubes_command
 
-_HERE = Path(__file__).parent
 _FIRST_RUNS = 3
-
-
-@dataclass(frozen=True)
-class ProcessRun:
-    """One cold process, from before it was started until it had ended.
-
-    Attributes:
-        seconds: wall time.
-        peak_mib: largest resident set, in MiB.
-    """
-
-    seconds: float
-    peak_mib: float
 
 
 @dataclass(frozen=True)
@@ -49,29 +32,6 @@ class ColdRuns:
     first: float
 
 
-def run_cold(command: list[str], cache: Path | None = None) -> ProcessRun:
-    """Run one command to its end in a new process.
-
-    Args:
-        command: the command and its arguments.
-        cache: where `tubes` keeps optimised graphs; None for a command that keeps none.
-
-    Raises:
-        RuntimeError: it failed.
-    """
-    launched = subprocess.run(
-        [sys.executable, "-I", str(_HERE / "launch.py"), *command],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=os.environ | {VARIABLE: str(cache or "")},
-    )
-    report = json.loads(launched.stdout)
-    if report["exit_code"] != 0:
-        raise RuntimeError(f"{command} ended with exit code {report['exit_code']}:\n{launched.stderr}")
-    return ProcessRun(report["seconds"], report["peak_mib"])
-
-
 @lru_cache(maxsize=1)
 def cold_runs(inputs: Inputs, clock: Clock) -> ColdRuns:
     """Run the reference script and `tubes run` in turn; time and memory are two claims about the same runs.
@@ -87,7 +47,7 @@ def cold_runs(inputs: Inputs, clock: Clock) -> ColdRuns:
         return inputs.folder / f"cold-ours-{turn}"
 
     def run_reference(turn: int) -> ProcessRun:
-        script = [sys.executable, str(_HERE / "reference.py"), str(inputs.weights), str(inputs.frames)]
+        script = [sys.executable, "-m", "saliency_tubes_export.reference", str(inputs.weights), str(inputs.frames)]
         return run_cold([*script, str(inputs.label), str(reference_out(turn))])
 
     def run_ours(turn: int, cache: Path = inputs.folder / "graphs") -> ProcessRun:

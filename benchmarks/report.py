@@ -2,25 +2,35 @@
 
 import statistics
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
+import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from saliency_tubes.bench.machine import Machine
 
+from .checkout import Checkout
 from .harness import Result, Row, Unit
-from .machine import Machine
 
 _WIDTH_OFF_TERMINAL = 150
 _STYLES = {"met": None, "not measured": "dim"}
 
 
-def print_table(console: Console, rows: Sequence[Row], machine: Machine, origin: str) -> None:
+@dataclass(frozen=True)
+class Where:
+    """The machine, and the state of the repository."""
+
+    machine: Machine
+    checkout: Checkout
+
+
+def print_table(console: Console, rows: Sequence[Row], where: Where, origin: str) -> None:
     """Print the machine, the rows of every claim, and what was checked beside the clock."""
     if not console.is_terminal:
         console.width = _WIDTH_OFF_TERMINAL
-    for line in (*machine.lines(), f"inputs    {origin}"):
+    for line in (*where.machine.lines(), f"commit    {where.checkout}", f"inputs    {origin}"):
         console.print(line, highlight=False, markup=False)
     table = Table(box=box.SIMPLE)
     table.add_column("claim")
@@ -44,13 +54,14 @@ def print_table(console: Console, rows: Sequence[Row], machine: Machine, origin:
         console.print(
             f"medians of {rounds} interleaved rounds; ratio: theirs / ours; paired: median of the rounds' own"
         )
-    if not all(result.steady for result in results):
+    if not all(result.race.steady for result in results):
         console.print("UNSTEADY: something else was running, so the medians say nothing; measure on a quiet machine")
 
 
-def document(rows: Sequence[Row], machine: Machine, origin: str) -> dict[str, Any]:
+def document(rows: Sequence[Row], where: Where, origin: str) -> dict[str, Any]:
     """Everything, raw samples included, as JSON types."""
-    return {"machine": asdict(machine), "inputs": origin, "claims": [_entry(row) for row in rows]}
+    machine = asdict(where.machine) | asdict(where.checkout) | {"torch_threads": torch.get_num_threads()}
+    return {"machine": machine, "inputs": origin, "claims": [_entry(row) for row in rows]}
 
 
 def _entry(row: Row) -> dict[str, Any]:
@@ -60,8 +71,8 @@ def _entry(row: Row) -> dict[str, Any]:
     return entry | {
         "unit": row.unit,
         "bar": str(row.bar),
-        "ratio_of_medians": row.ratio,
-        "median_of_ratios": row.paired_ratio,
+        "ratio_of_medians": row.race.ratio,
+        "median_of_ratios": row.race.paired_ratio,
         "ours": _summary(row.ours),
         "reference": _summary(row.reference),
         "facts": dict(row.facts),
@@ -79,11 +90,15 @@ def _cells(row: Row) -> tuple[str, ...]:
         row.claim,
         _amounts(row.ours, row.unit),
         _amounts(row.reference, row.unit),
-        f"{row.ratio:.2f}" if row.ratio < 100 else f"{row.ratio:.0f}",
-        f"{row.paired_ratio:.2f}" if row.paired_ratio < 100 else f"{row.paired_ratio:.0f}",
+        _times(row.race.ratio),
+        _times(row.race.paired_ratio),
         str(row.bar),
         row.verdict,
     )
+
+
+def _times(ratio: float) -> str:
+    return f"{ratio:.2f}" if ratio < 100 else f"{ratio:.0f}"
 
 
 def _amounts(samples: tuple[float, ...], unit: Unit) -> str:

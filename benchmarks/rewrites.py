@@ -16,19 +16,21 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from rich.console import Console
+from saliency_tubes.bench.machine import describe
+from saliency_tubes.bench.race import Clock, seconds
 from saliency_tubes.choices import Norm
 from saliency_tubes.presets import preset
 from saliency_tubes.session import Session, open_session
+from saliency_tubes_export import reference
 from saliency_tubes_export.checkpoint import load_checkpoint
 from saliency_tubes_export.graph import absorb_scale, add_prefix, plain_classifier
 from saliency_tubes_export.layout import ALL_REWRITES, Rewrite, relayout
 from saliency_tubes_export.tail import expose, find_tail
 
-from . import reference
-from .harness import Clock, Result, TimesFaster, seconds
+from .checkout import checkout
+from .harness import Result, TimesFaster
 from .inputs import ROOT, Inputs, prepared
-from .machine import describe
-from .report import print_table
+from .report import Where, print_table
 
 NAME = "rewrites"
 _SCALE = "scale in kernels"
@@ -62,14 +64,14 @@ def main() -> int:
     arguments = parser.parse_args()
     notes = Console(stderr=True)
     say = lambda text: notes.print(text, highlight=False, markup=False)  # noqa: E731
-    machine = describe(ROOT)
+    where = Where(describe(), checkout(ROOT))
     try:
         with prepared(say) as inputs:
             results, origin = measure(inputs, Clock(arguments.rounds, say)), inputs.origin
     except RuntimeError as error:
         notes.print(f"error: {error}", markup=False)
         return 1
-    print_table(Console(), results, machine, origin)
+    print_table(Console(), results, where, origin)
     return 0 if all(result.verdict == "met" for result in results) else 1
 
 

@@ -15,13 +15,14 @@ from collections.abc import Callable
 
 import numpy as np
 from saliency_tubes.activation import class_activation_map
+from saliency_tubes.bench.race import Clock, mean_seconds, seconds
 from saliency_tubes.blas import one_blas_thread
 from saliency_tubes.tube import build_tube
 from saliency_tubes.upsample import spline_matrix
+from saliency_tubes_export import reference
 
-from . import reference
 from .agreement import compare_tubes
-from .harness import Clock, Result, Row, TimesFaster, mean_seconds, seconds
+from .harness import Result, Row, TimesFaster
 from .inputs import Inputs
 
 NAME = "tube-stage"

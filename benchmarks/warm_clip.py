@@ -7,10 +7,11 @@ Ours is `explain` and `save` on the CPU, and writes the same PNGs and a GIF, an 
 from pathlib import Path
 
 from saliency_tubes import load_model
+from saliency_tubes.bench.race import Clock, seconds
+from saliency_tubes_export import reference
 
-from . import reference
 from .agreement import compare_pictures, compare_tubes
-from .harness import Clock, Result, Row, TimesFaster, seconds
+from .harness import Result, Row, TimesFaster
 from .inputs import Inputs
 
 NAME = "warm-clip"

@@ -26,6 +26,13 @@ class Precision(StrEnum):
     FP16 = "fp16"
 
 
+class Against(StrEnum):
+    """Whom `tubes bench` measures a model against; `saliency_tubes_export` has a module for each."""
+
+    EAGER = "eager"  # the network alone
+    REFERENCE = "reference"  # the whole published pipeline
+
+
 class Layout(StrEnum):
     """How the convolutions of an exported network are written down; what they compute is the same."""
 

@@ -4,20 +4,22 @@ Results go to stdout, progress and notes to stderr. Exit codes: 0 done, 1 failed
 """
 
 import json
+import math
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ._version import __version__
-from .choices import Artifact, Device, Layout, Norm, Precision
-from .errors import ExportError, SaliencyTubesError
+from .choices import Against, Artifact, Device, Layout, Norm, Precision
+from .errors import DependencyError, SaliencyTubesError
 from .graph_cache import GraphCache
 
 if TYPE_CHECKING:
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
     from .model import TubeModel
     from .spec import ModelSpec
 
-_EXPORTER_PACKAGES = {"torch", "onnx", "onnxscript", "safetensors"}
+# What the runtime does without, and the extra that brings it.
+_EXTRAS = {"torch": "export", "onnx": "export", "onnxscript": "export", "safetensors": "export", "scipy": "bench"}
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -73,7 +76,8 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
     epilog="Examples:\n\n"
     "  tubes export weights.pth --labels kinetics.txt\n\n"
     "  tubes run clip.mp4 --label bowling\n\n"
-    "  tubes info tubes.onnx"
+    "  tubes info tubes.onnx\n\n"
+    "  tubes bench --against eager"
 )
 def tubes(
     version: Annotated[
@@ -183,7 +187,7 @@ def export(
     """Turn a checkpoint into a self-sufficient ONNX file, and measure its parity."""
     with _progress() as progress:
         progress("loading PyTorch")
-        exporter = _exporter()
+        exporter = _exporter("exporter", "tubes export")
         report = exporter.export_checkpoint(
             weights,
             output,
@@ -201,6 +205,64 @@ def export(
     _say(f"wrote {output}")
 
 
+def _bar(value: float | None) -> float | None:
+    """A bar for a ratio, as `typer` checks options."""
+    if value is not None and not 0 < value < math.inf:  # NaN is refused, too
+        raise typer.BadParameter("expected a number above 0")
+    return value
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "  tubes bench --model tubes.onnx --device cpu\n\n"
+    "  tubes bench --against eager --fail-under 1.0 --json bench.json"
+)
+def bench(
+    model: ModelOption = Path("tubes.onnx"),
+    device: DeviceOption = Device.AUTO,
+    precision: PrecisionOption = None,
+    clip: Annotated[
+        Path | None, typer.Option(help="Measure stages and start on this clip, not on a synthetic one.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How often to measure; what takes long stops earlier.")] = 20,
+    against: Annotated[
+        Against | None,
+        typer.Option(
+            help="Race, in turn: eager, the network in PyTorch with fresh weights, whose speed is the same; "
+            "reference, the whole published pipeline. Needs PyTorch.",
+        ),
+    ] = None,
+    fail_under: Annotated[
+        float | None,
+        typer.Option(callback=_bar, help="Exit with code 1 where this is less than RATIO times as fast as --against."),
+    ] = None,
+    json_file: Annotated[
+        str | None, typer.Option("--json", metavar="FILE", help="Write everything as JSON, too; - for stdout.")
+    ] = None,
+    debug: DebugOption = False,
+) -> None:
+    """Measure a model file on this machine, and race it against PyTorch.
+
+    Latency and throughput of the network, each stage, cold start, peak memory.
+    """
+    if fail_under is not None and against is None:
+        raise typer.BadParameter("needs --against", param_hint="'--fail-under'")
+    with _document_file(json_file) as write, _progress() as progress:
+        from .bench.measure import measure
+        from .bench.report import document, text
+
+        prepare = None if against is None else _opponent(against)
+        benchmark = measure(
+            model, device, precision=precision, clip=clip, rounds=rounds, prepare=prepare, progress=progress
+        )
+        write(document(benchmark))
+    for note in benchmark.notes:
+        _say(f"note: {note}", error=True)
+    _say(text(benchmark), error=json_file == "-")
+    if fail_under is not None and benchmark.versus is not None:
+        benchmark.versus.require(fail_under)
+
+
 def _load(path: Path, device: Device, precision: Precision | None, cache: GraphCache | None) -> "TubeModel":
     """`load_model` at the start of a process: the rest of the package is imported while the session is made."""
     with ThreadPoolExecutor(1) as pool:
@@ -212,17 +274,36 @@ def _load(path: Path, device: Device, precision: Precision | None, cache: GraphC
         return TubeModel.of(path, session.result())
 
 
-def _exporter() -> Any:
-    """The exporter package; it needs PyTorch, which the runtime does without."""
+def _opponent(against: Against) -> Any:
+    return _exporter(f"against_{against}", f"tubes bench --against {against}").prepare
+
+
+def _exporter(module: str, command: str) -> Any:
+    """A module of the exporter package; it needs PyTorch, which the runtime does without."""
     try:
-        import saliency_tubes_export
+        return import_module(f"saliency_tubes_export.{module}")
     except ModuleNotFoundError as error:
-        if error.name not in _EXPORTER_PACKAGES:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
             raise
-        raise ExportError(
-            f"`tubes export` needs {error.name}, which is not installed: pip install 'saliency-tubes[export]'"
+        raise DependencyError(
+            f"`{command}` needs {package}, which is not installed: pip install 'saliency-tubes[{_EXTRAS[package]}]'"
         ) from error
-    return saliency_tubes_export
+
+
+@contextmanager
+def _document_file(target: str | None) -> Iterator[Callable[[dict[str, Any]], object]]:
+    """What writes a document to a file, whole or not at all; to stdout for ``-``; nowhere for None."""
+    if target is None:
+        yield lambda _: None
+    elif target == "-":
+        yield lambda document: _say(json.dumps(document, allow_nan=False))
+    else:
+        from .replacing import replacing_file
+        from .writers import write_json
+
+        with replacing_file(Path(target), "--json") as staging:
+            yield lambda document: write_json(staging, document)
 
 
 @contextmanager

@@ -8,6 +8,7 @@
     │   └── NotLoadedError    why a device does not load, before it is known who asked for it
     ├── DependencyError   a package that this one needs and that does not load; an ImportError, too
     ├── OutputError       outputs that could not be written
+    ├── BenchmarkError    a measurement that cannot be made, or that missed its bar
     ├── CheckpointError   weights that cannot be exported: unreadable, unsafe, of another network, NaN
     └── ExportError       an export that failed
         ├── TailError     no pooling + linear tail was found in the graph
@@ -47,6 +48,10 @@ class DependencyError(SaliencyTubesError, ImportError):
 
 class OutputError(SaliencyTubesError):
     """Outputs could not be written."""
+
+
+class BenchmarkError(SaliencyTubesError):
+    """A measurement cannot be made, or missed the bar that was set for it."""
 
 
 class CheckpointError(SaliencyTubesError):

@@ -1,6 +1,19 @@
 """The exporter: PyTorch checkpoints in, self-sufficient ONNX files out."""
 
-from .exporter import export_checkpoint
-from .parity import ParityReport
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .exporter import export_checkpoint
+    from .parity import ParityReport
 
 __all__ = ["ParityReport", "export_checkpoint"]
+
+_HOMES = {"ParityReport": "parity", "export_checkpoint": "exporter"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first asked for: who wants the network alone need not have ONNX."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f".{_HOMES[name]}", __name__), name)

@@ -1,8 +1,6 @@
 """`export_checkpoint`: checkpoint -> graph -> tail -> prefix -> parity -> file, in that order, nothing else."""
 
-import contextlib
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +11,14 @@ from saliency_tubes import __version__
 from saliency_tubes.choices import Layout, Norm, Precision
 from saliency_tubes.errors import ExportError, OutputError, ParityError
 from saliency_tubes.presets import preset
+from saliency_tubes.replacing import replacing_file
 from saliency_tubes.spec import FILE_PRECISIONS, ModelSpec
 
 from .checkpoint import Checkpoint, load_checkpoint
 from .graph import HALF_UNIT, absorb_scale, add_prefix, plain_classifier
 from .labels import read_labels
 from .layout import relayout
+from .mfnet3d import ARCHITECTURE
 from .parity import ParityReport, measure
 from .precision import to_half, with_rounding
 from .tail import Tail, expose, find_tail
@@ -82,7 +82,7 @@ def export_checkpoint(
     if half:
         to_half(model)
     add_prefix(model, frames, spec.preprocessing)
-    with _staged(output) as staging:
+    with replacing_file(output, "--output") as staging:
         say("measuring parity: PyTorch against ONNX Runtime")
         # The file as this CPU runs it, and then, if that is not what a GPU does, the harder case, which goes on record.
         for candidate in (model, *([with_rounding(model)] if half else [])):
@@ -126,7 +126,7 @@ def _spec(
     precision: Precision,
 ) -> ModelSpec:
     return ModelSpec(
-        architecture="mfnet-3d",
+        architecture=ARCHITECTURE,
         frames=frames,
         sampling="uniform",
         preprocessing=preset(norm, size),
@@ -149,19 +149,3 @@ def _write(path: Path, model: onnx.ModelProto, spec: ModelSpec) -> None:
     helper.set_model_props(model, spec.to_metadata())
     onnx.checker.check_model(model, full_check=True)
     path.write_bytes(model.SerializeToString())
-
-
-@contextlib.contextmanager
-def _staged(output: Path) -> Iterator[Path]:
-    """A temporary sibling of `output`, moved over it at the end; removed if anything goes wrong before."""
-    staging = output.with_name(f".{output.name}.{uuid.uuid4().hex[:12]}.partial")
-    try:
-        yield staging
-        staging.replace(output)
-    except OSError as error:
-        raise OutputError(
-            f"cannot write {output}: {error.strerror or error}. Check the folder's permissions and the free space, or "
-            "choose another --output"
-        ) from error
-    finally:
-        staging.unlink(missing_ok=True)

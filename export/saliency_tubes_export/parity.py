@@ -10,7 +10,8 @@ from saliency_tubes.activation import class_activation_map, completeness_error
 from saliency_tubes.choices import Precision
 from saliency_tubes.errors import ParityError
 from saliency_tubes.session import Session, open_session
-from saliency_tubes.spec import ModelSpec, Parity
+from saliency_tubes.spec import ModelSpec, Parity, Preprocessing
+from saliency_tubes.synthetic import synthetic_clip
 
 from .mfnet3d import MFNet3D
 
@@ -70,10 +71,8 @@ def measure(network: MFNet3D, path: Path, spec: ModelSpec) -> ParityReport:
     session = open_session(path, "cpu")
     _check_interface(session, spec)
     frames = np.stack([synthetic_clip(spec.input_shape, _SEED), synthetic_clip(spec.input_shape, _SEED + 1)])
-    mean, std = (np.array(values) for values in (spec.preprocessing.mean, spec.preprocessing.std))
-    normalised = ((frames / 255 - mean) / std).astype(np.float32).transpose(0, 4, 1, 2, 3)
     with torch.inference_mode():
-        features = network.features(torch.from_numpy(np.ascontiguousarray(normalised)))
+        features = network.features(torch.from_numpy(normalised(frames, spec.preprocessing)))
         logits = network.classifier(features.mean(dim=(2, 3, 4))).numpy()
     ours = session.run(frames)
     with np.errstate(invalid="ignore"):  # infinite values, as float16 may give, become NaN here, and do not pass
@@ -93,20 +92,10 @@ def measure(network: MFNet3D, path: Path, spec: ModelSpec) -> ParityReport:
     return ParityReport(_listing(session.inputs), _listing(session.outputs), parity)
 
 
-def synthetic_clip(shape: tuple[int, int, int, int], seed: int) -> NDArray[np.uint8]:
-    """A seeded (T, H, W, 3) uint8 RGB clip: smooth waves that drift at different speeds, and a little noise."""
-    T, H, W, _ = shape
-    rng = np.random.default_rng(seed)
-    t, y, x = np.meshgrid(np.arange(T), np.arange(H), np.arange(W), indexing="ij", sparse=True)
-    clip = np.empty(shape)
-    for channel in range(3):
-        waves = np.zeros((T, H, W))
-        for _ in range(4):
-            fy, fx, ft, phase = rng.uniform([-0.2, -0.2, -0.5, 0], [0.2, 0.2, 0.5, 2 * np.pi])
-            waves += np.sin(fy * y + fx * x + ft * t + phase)
-        clip[..., channel] = 127 + 28 * waves
-    clip += rng.normal(0, 8, shape)
-    return clip.clip(0, 255).astype(np.uint8)
+def normalised(frames: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.float32]:
+    """(N, T, H, W, 3) uint8 RGB -> (N, 3, T, H, W) float32, ``(rgb / 255 - mean) / std`` by way of float64."""
+    mean, std = (np.array(values) for values in (preprocessing.mean, preprocessing.std))
+    return np.ascontiguousarray(((frames / 255 - mean) / std).astype(np.float32).transpose(0, 4, 1, 2, 3))
 
 
 def _check_interface(session: Session, spec: ModelSpec) -> None:

@@ -103,7 +103,7 @@ def test_info_tells_what_the_file_says_of_itself(workplace: Path) -> None:
 def test_version_and_help() -> None:
     assert tubes("--version").stdout == "saliency-tubes 0.1.0\n"
     overview = tubes("--help").stdout
-    for command in ("export", "run", "info"):
+    for command in ("export", "run", "info", "bench"):
         text = tubes(command, "--help").stdout
         assert f"tubes {command} " in text.split("Example")[1]
         assert command in overview

@@ -25,7 +25,7 @@ def test_the_runtime_needs_no_torch_onnx_or_scipy() -> None:
     forbidden = ("torch", "onnx", "onnxscript", "scipy", "safetensors", "saliency_tubes_export")
     script = (
         f"import sys; forbidden = {forbidden!r}; sys.modules.update(dict.fromkeys(forbidden))\n"
-        "import saliency_tubes, saliency_tubes.cli, saliency_tubes.model\n"
+        "import saliency_tubes, saliency_tubes.cli, saliency_tubes.model, saliency_tubes.bench.report, saliency_tubes.bench.measure\n"
         "print(sorted(name for name in forbidden if sys.modules[name] is not None))"
     )
 
@@ -35,7 +35,7 @@ def test_the_runtime_needs_no_torch_onnx_or_scipy() -> None:
 
 
 def test_only_the_backends_import_a_runtime() -> None:
-    modules = Path(saliency_tubes.__file__).parent.glob("*.py")
+    modules = Path(saliency_tubes.__file__).parent.rglob("*.py")
     importers = {
         runtime: sorted(f.name for f in modules_ if f"import {runtime}" in f.read_text(encoding="utf-8"))
         for modules_ in [list(modules)]

@@ -15,10 +15,10 @@ from saliency_tubes.graph_cache import GraphCache  # noqa: E402
 from saliency_tubes.presets import preset  # noqa: E402
 from saliency_tubes.session import open_session  # noqa: E402
 from saliency_tubes.spec import ModelSpec, Parity  # noqa: E402
+from saliency_tubes.synthetic import synthetic_clip  # noqa: E402
 from saliency_tubes_export import ParityReport, export_checkpoint, exporter  # noqa: E402
 from saliency_tubes_export.checkpoint import load_checkpoint  # noqa: E402
 from saliency_tubes_export.mfnet3d import MFNet3D, fresh  # noqa: E402
-from saliency_tubes_export.parity import synthetic_clip  # noqa: E402
 
 
 def spec_of(path: Path) -> ModelSpec:

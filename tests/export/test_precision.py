@@ -15,10 +15,10 @@ from saliency_tubes.choices import Layout, Norm, Precision  # noqa: E402
 from saliency_tubes.errors import ExportError, ParityError  # noqa: E402
 from saliency_tubes.presets import preset  # noqa: E402
 from saliency_tubes.session import open_session  # noqa: E402
+from saliency_tubes.synthetic import synthetic_clip  # noqa: E402
 from saliency_tubes_export import export_checkpoint  # noqa: E402
 from saliency_tubes_export.graph import HALF_UNIT, absorb_scale, add_prefix  # noqa: E402
 from saliency_tubes_export.mfnet3d import fresh  # noqa: E402
-from saliency_tubes_export.parity import synthetic_clip  # noqa: E402
 from saliency_tubes_export.precision import to_half, with_rounding  # noqa: E402
 
 CHANNELS, CLIP = 16, (4, 8, 8)

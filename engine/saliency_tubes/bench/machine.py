@@ -2,76 +2,71 @@
 
 import os
 import platform
+import shutil
 import subprocess
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import torch
-
 # Several distributions may provide one library; the first that is installed counts.
 _DISTRIBUTIONS = {
     "saliency-tubes": ("saliency-tubes",),
-    "onnxruntime": ("onnxruntime-gpu", "onnxruntime"),
+    "onnxruntime": ("onnxruntime-gpu", "onnxruntime-openvino", "onnxruntime"),
+    "openvino": ("openvino",),
     "torch": ("torch",),
     "numpy": ("numpy",),
     "scipy": ("scipy",),
     "opencv": ("opencv-python", "opencv-python-headless"),
     "av": ("av",),
 }
+_GPU_SECONDS = 20  # a driver that has to wake up takes some
 
 
 @dataclass(frozen=True)
 class Machine:
-    """The machine, the libraries and the commit.
+    """The machine and the libraries.
 
     Attributes:
         cpu: the processor's name.
         cores: how many this process may use.
+        gpu: name and driver of each NVIDIA GPU; None where none is found.
         memory_gib: physical memory; 0 where the system does not say.
         system: operating system and kernel.
         python: the interpreter.
-        torch_threads: PyTorch's own choice.
-        versions: of the libraries, by name.
-        commit: Git commit of the repository; None outside of one.
-        dirty: whether there are changes beside that commit.
-        load: the system's load average over the last minute, before the measurement.
+        versions: of the libraries that are installed, by name; not all of them take part in every measurement.
+        load: the system's load average over the last minute, before the measurement; 0 where it does not say.
     """
 
     cpu: str
     cores: int
+    gpu: str | None
     memory_gib: float
     system: str
     python: str
-    torch_threads: int
     versions: dict[str, str]
-    commit: str | None
-    dirty: bool
     load: float
 
     def lines(self) -> tuple[str, ...]:
         """A few lines for people."""
-        commit = "unknown" if self.commit is None else self.commit[:12] + (" with local changes" if self.dirty else "")
+        gpu = "" if self.gpu is None else f"{self.gpu}, "
         return (
-            f"machine   {self.cpu}, {self.cores} cores, {self.memory_gib:.0f} GiB, {self.system}, load {self.load:.2f}",
+            f"machine   {self.cpu}, {self.cores} cores, {gpu}{self.memory_gib:.0f} GiB, {self.system}, "
+            f"load {self.load:.2f}",
             f"versions  Python {self.python}, " + ", ".join(f"{k} {v}" for k, v in self.versions.items()),
-            f"commit    {commit}",
         )
 
 
-def describe(root: Path) -> Machine:
-    """Describe this machine and the repository at `root`."""
+def describe() -> Machine:
+    """Describe this machine."""
     return Machine(
         cpu=_cpu(),
         cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        gpu=_gpu(),
         memory_gib=_memory_gib(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
-        torch_threads=torch.get_num_threads(),
         versions={name: found for name, names in _DISTRIBUTIONS.items() if (found := _version(names))},
-        commit=_git(root, "rev-parse", "HEAD"),
-        dirty=bool(_git(root, "status", "--porcelain")),
-        load=os.getloadavg()[0],
+        load=os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0,
     )
 
 
@@ -86,10 +81,24 @@ def _cpu() -> str:
     return f"{name} (family {fields['cpu family']}, model {fields['model']})" if "cpu family" in fields else name
 
 
+def _gpu() -> str | None:
+    """What NVIDIA's own tool says, one GPU after the other."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return None
+    try:
+        query = [tool, "--query-gpu=name,driver_version", "--format=csv,noheader"]
+        done = subprocess.run(query, capture_output=True, text=True, timeout=_GPU_SECONDS)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    found = [" driver ".join(line.split(", ")) for line in done.stdout.splitlines()]
+    return ", ".join(found) if done.returncode == 0 and found else None
+
+
 def _memory_gib() -> float:
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    except (ValueError, OSError):
+    except (AttributeError, ValueError, OSError):
         return 0.0
 
 
@@ -100,11 +109,3 @@ def _version(names: tuple[str, ...]) -> str | None:
         except PackageNotFoundError:
             continue
     return None
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(["git", "-C", str(root), *arguments], capture_output=True, text=True)
-    except FileNotFoundError:
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None

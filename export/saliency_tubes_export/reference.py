@@ -4,28 +4,27 @@ Stergiou et al., "Saliency Tubes: Visual Explanations for Spatio-Temporal Convol
 (heat_tubes_mfnet_pytorch.py). These are its steps, with what is fair to it: it runs on the CPU with PyTorch's own
 choice of threads, without autograd, and it draws no more than the published script draws.
 
-    python reference.py WEIGHTS FRAME_DIR LABEL OUT
+    python -m saliency_tubes_export.reference WEIGHTS FRAME_DIR LABEL OUT
 
 It needs PyTorch, SciPy and OpenCV; of this project it takes the network alone, and nothing of the runtime.
 """
 
-import importlib.util
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import zoom
-from torch import nn
+
+from .mfnet3d import MFNet3D, as_published
 
 CLIP_LENGTH = 16
 _RESIZED = 256
 _CROP = 224
+INPUT_SHAPE = (CLIP_LENGTH, _CROP, _CROP, 3)
 _ZOOM = (2, 32, 32)
 MEAN = np.array([124, 117, 104], dtype=np.float32) / 255
 STD = np.array([0.229, 0.224, 0.225], dtype=np.float32)
@@ -44,34 +43,13 @@ class Clip:
     pictures: list[NDArray[np.uint8]]
 
 
-def load_network(weights: Path) -> nn.Module:
+def load_network(weights: Path) -> MFNet3D:
     """The network in evaluation mode, with the weights of an upstream checkpoint."""
     state = torch.load(weights, map_location="cpu", weights_only=True)["state_dict"]
     state = {name.removeprefix("module."): value for name, value in state.items()}
-    network: nn.Module = network_module().MFNet3D(len(state["classifier.weight"]))
+    network = MFNet3D(len(state["classifier.weight"]))
     network.load_state_dict(state)
-    for module in network.modules():
-        if isinstance(module, nn.ReLU):
-            module.inplace = True  # as published; it saves time and memory
-    return network.eval()
-
-
-def network_module() -> ModuleType:
-    """The module with the network.
-
-    It is loaded from its file: importing the package around it would load the ONNX libraries as well, which the
-    reference does without.
-    """
-    package = importlib.util.find_spec("saliency_tubes_export")
-    if package is None or not package.submodule_search_locations:
-        raise ModuleNotFoundError("saliency_tubes_export is not installed: pip install 'saliency-tubes[test]'")
-    file = Path(package.submodule_search_locations[0]) / "mfnet3d.py"
-    spec = importlib.util.spec_from_file_location("mfnet3d", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return as_published(network)
 
 
 def load_clip(folder: Path) -> Clip:
@@ -91,8 +69,8 @@ def load_clip(folder: Path) -> Clip:
     return Clip(torch.from_numpy(normalised.transpose(3, 0, 1, 2)[None]).contiguous(), pictures)
 
 
-def infer(network: Any, tensor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits (1, K) and features (1, C, t, h, w), eagerly; `network` is an MFNet3D, whose module is loaded by path."""
+def infer(network: MFNet3D, tensor: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits (1, K) and features (1, C, t, h, w), eagerly."""
     with torch.no_grad():
         features = network.features(tensor)
         logits = network.classifier(features.mean(dim=(2, 3, 4)))
@@ -129,13 +107,13 @@ def write_pictures(tube: NDArray[np.float32], pictures: list[NDArray[np.uint8]],
         cv2.imwrite(str(out / "focusmap" / f"{index:03d}.png"), focus)
 
 
-def classifier_row(network: nn.Module, label: int) -> NDArray[np.float32]:
+def classifier_row(network: MFNet3D, label: int) -> NDArray[np.float32]:
     """(C,) float32, the classifier's weights of one class."""
-    weight: NDArray[np.float32] = network.get_parameter("classifier.weight").detach().numpy()
+    weight: NDArray[np.float32] = network.classifier.weight.detach().numpy()
     return np.asarray(weight[label])
 
 
-def explain(network: nn.Module, folder: Path, label: int, out: Path) -> NDArray[np.float32]:
+def explain(network: MFNet3D, folder: Path, label: int, out: Path) -> NDArray[np.float32]:
     """From a folder of frames to pictures; returns the tube, (T, H, W) float32."""
     clip = load_clip(folder)
     logits, features = infer(network, clip.tensor)

@@ -1,7 +1,7 @@
 """Run one command as a cold process, and print how long it took and how much memory it needed, as JSON.
 
 A process of its own, with nothing but the standard library: the kernel counts what a process held before `exec` into
-its child's peak, so a launcher with PyTorch in it would spoil the measurement.
+its child's peak, so a launcher with NumPy or PyTorch in it would spoil the measurement.
 
     python launch.py COMMAND [ARGUMENT ...]
 """
@@ -17,15 +17,18 @@ def main(command: list[str]) -> None:
     """Print ``{"seconds", "peak_mib", "exit_code"}``; what the command prints goes to stderr."""
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=sys.stderr)
+    exit_code, peak_mib = _wait(process)
+    report = {"seconds": time.perf_counter() - started, "peak_mib": peak_mib, "exit_code": exit_code}
+    sys.stdout.write(json.dumps(report) + "\n")
+
+
+def _wait(process: "subprocess.Popen[bytes]") -> tuple[int, float | None]:
+    """The exit code, and the largest resident set in MiB where the system tells: Windows does not."""
+    if sys.platform == "win32":
+        return process.wait(), None
     _, status, usage = os.wait4(process.pid, 0)
-    seconds = time.perf_counter() - started
     unit = 1 if sys.platform == "darwin" else 1024  # ru_maxrss: bytes there, KiB elsewhere
-    report = {
-        "seconds": seconds,
-        "peak_mib": usage.ru_maxrss * unit / 2**20,
-        "exit_code": os.waitstatus_to_exitcode(status),
-    }
-    print(json.dumps(report))
+    return os.waitstatus_to_exitcode(status), usage.ru_maxrss * unit / 2**20
 
 
 if __name__ == "__main__":
