@@ -13,14 +13,16 @@ pytest.importorskip("scipy")
 
 import torch
 from saliency_tubes import backend_openvino
+from saliency_tubes.bench.machine import describe
+from saliency_tubes.bench.race import Clock
 from saliency_tubes.choices import Precision
 
 from benchmarks import cam_libraries, gpu, openvino_cpu
 from benchmarks.agreement import compare_features, compare_maps
-from benchmarks.harness import Below, Clock, Result, Skipped, TimesFaster
+from benchmarks.checkout import checkout
+from benchmarks.harness import Below, Result, Skipped, TimesFaster
 from benchmarks.inputs import Inputs
-from benchmarks.machine import describe
-from benchmarks.report import document, print_table
+from benchmarks.report import Where, document, print_table
 
 INPUTS = Inputs("none", Path("w"), Path("f"), Path("m"), 5, Path("o"))
 CLOCK = Clock(2, lambda _: None)
@@ -39,9 +41,9 @@ def test_race_takes_all_jobs_in_turn_and_drops_the_first_round():
 
 
 def test_report_has_a_line_for_every_row():
-    machine = describe(Path(__file__).parent)
+    where = Where(describe(), checkout(Path(__file__).parent))
     out = io.StringIO()
-    print_table(Console(file=out), ROWS, machine, "none")
+    print_table(Console(file=out), ROWS, where, "none")
     text = out.getvalue()
     for expected in (
         "3.00",
@@ -54,7 +56,7 @@ def test_report_has_a_line_for_every_row():
     ):
         assert expected in text
     assert "b: ours against nobody: nobody is not installed: pip install nobody" in text
-    claims = document(ROWS, machine, "none")["claims"]
+    claims = document(ROWS, where, "none")["claims"]
     assert [claim["verdict"] for claim in claims] == ["met", "MISSED", "not measured"]
     assert claims[2]["why"].startswith("nobody")
 

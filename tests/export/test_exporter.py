@@ -244,7 +244,7 @@ def test_odd_clips_are_exported_too_and_load_from_a_kept_graph(checkpoint_path: 
     report = export_checkpoint(checkpoint_path, path, frames=5, size=33)
     clip = synthetic_clip((5, 33, 33, 3), 1)[None]
 
-    first, kept = (open_session(path, "cpu", cache).run(clip) for _ in range(2))
+    first, kept = (open_session(path, "cpu", cache=cache).run(clip) for _ in range(2))
 
     assert report.passed
     assert len(list(cache.folder.iterdir())) == 1
