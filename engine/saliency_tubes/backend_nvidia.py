@@ -31,16 +31,16 @@ def cuda_obstacle() -> str | None:
 
     For a process that opens no session afterwards: ONNX Runtime has to be the first to load its own libraries.
     """
-    return _built_without(_CUDA, "CUDA") or nvidia.obstacle() or _missing_library(_CUDA)
+    return nvidia.obstacle() or _built_without(_CUDA, "CUDA") or _missing_library(_CUDA)
 
 
 def tensorrt_obstacle() -> str | None:
     """Why TensorRT does not work here; None when nothing speaks against it. With the same caveat."""
-    return _built_without(_TENSORRT, "TensorRT") or nvidia.obstacle() or _missing_library(_TENSORRT)
+    return nvidia.obstacle() or _built_without(_TENSORRT, "TensorRT") or _missing_library(_TENSORRT)
 
 
 def open_cuda(path: Path, precision: Precision, digest: FileDigest) -> BoundBackend:
-    """Load a model file on the first NVIDIA GPU.
+    """Load a model file on the first NVIDIA GPU, which the driver has found.
 
     The search for convolution algorithms is exhaustive, once for every batch size. TF32, with a mantissa of 10 bits for
     float32's 23, is used only where `precision` is tf32: it does not keep the exported parity of 1e-4.
@@ -54,7 +54,7 @@ def open_cuda(path: Path, precision: Precision, digest: FileDigest) -> BoundBack
         NotLoadedError: CUDA cannot work here; the message says why, and what to install.
         ModelFileError: ONNX Runtime cannot load the file.
     """
-    if (reason := _built_without(_CUDA, "CUDA") or nvidia.obstacle()) is not None:
+    if (reason := _built_without(_CUDA, "CUDA")) is not None:
         raise NotLoadedError(reason)
     _preload()
     digest.start()
@@ -77,7 +77,7 @@ def open_cuda(path: Path, precision: Precision, digest: FileDigest) -> BoundBack
 
 
 def open_tensorrt(path: Path, digest: FileDigest) -> BoundBackend:
-    """Build a TensorRT engine of a model file, or load the one that was built before.
+    """Build a TensorRT engine of a model file for the first NVIDIA GPU, or load the one that was built before.
 
     Engines are kept beside the model, in ``<model>.engines/<sha256>-<GPU>/``; building one takes minutes. They serve
     batches of up to 32 clips.
@@ -90,7 +90,7 @@ def open_tensorrt(path: Path, digest: FileDigest) -> BoundBackend:
         NotLoadedError: TensorRT cannot work here; the message says why, and what to install.
         ModelFileError: the file cannot be loaded or read.
     """
-    if (reason := _built_without(_TENSORRT, "TensorRT") or nvidia.obstacle()) is not None:
+    if (reason := _built_without(_TENSORRT, "TensorRT")) is not None:
         raise NotLoadedError(reason)
     _preload()
     digest.start()

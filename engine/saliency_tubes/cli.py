@@ -5,8 +5,10 @@ Results go to stdout, progress and notes to stderr. Exit codes: 0 done, 1 failed
 
 import json
 import math
+import os
 import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from .explanation import Explanation, Score
     from .model import TubeModel
     from .spec import ModelSpec
+    from .video import Clip
 
 # What the runtime does without, and the extra that brings it.
 _EXTRAS = {"torch": "export", "onnx": "export", "onnxscript": "export", "safetensors": "export", "scipy": "bench"}
@@ -52,6 +55,26 @@ def main() -> None:
         reason = error if path is None else f"{path}: {getattr(error, 'strerror', error)}"
         _say(f"error: {reason}", error=True)
         sys.exit(1)
+
+
+def entry() -> None:
+    """`main` for a process of its own: when all is written, it ends without taking down what it has built up.
+
+    The interpreter would free the network, its threads and every module first, which takes as long as drawing a clip.
+    """
+    try:
+        main()
+        code: object = None
+    except SystemExit as stopped:
+        code = stopped.code
+    for thread in threading.enumerate():  # such as one that keeps a graph for the next start
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()
+    if code is not None and not isinstance(code, int):
+        sys.exit(code)  # type: ignore[arg-type]  # a sentence, which Python prints
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
 
 
 def _version(wanted: bool) -> None:
@@ -120,8 +143,8 @@ def run(
     """
     with _progress() as progress:
         progress(f"loading {model}")
-        loaded = _load(model, device, precision, GraphCache.of_user())
-        explanation = loaded.explain(clip, label, top_k=top_k, progress=progress)
+        loaded, opened = _load(model, device, precision, GraphCache.of_user(), clip)
+        explanation = loaded.explain(opened, label, top_k=top_k, progress=progress)
         folders = explanation.save(out, progress, artifacts=save or tuple(Artifact))
     for note in explanation.notes:
         _say(f"note: {note}", error=True)
@@ -135,7 +158,7 @@ def info(
     debug: DebugOption = False,
 ) -> None:
     """Show what a model file says of itself."""
-    spec = _load(model, Device.CPU, None, None).spec
+    spec = _load_spec(model)
     _say(json.dumps(spec.describe()) if as_json else _info_text(model, spec))
 
 
@@ -148,7 +171,7 @@ def doctor(
     debug: DebugOption = False,
 ) -> None:
     """Show what models can run on here, what would be faster, and how to get it."""
-    spec = None if model is None else _load(model, Device.CPU, None, None).spec
+    spec = None if model is None else _load_spec(model)
     from .doctor import diagnose
 
     diagnosis = diagnose(spec)
@@ -263,15 +286,26 @@ def bench(
         benchmark.versus.require(fail_under)
 
 
-def _load(path: Path, device: Device, precision: Precision | None, cache: GraphCache | None) -> "TubeModel":
-    """`load_model` at the start of a process: the rest of the package is imported while the session is made."""
-    with ThreadPoolExecutor(1) as pool:
-        from .session import open_session
+def _load(
+    path: Path, device: Device, precision: Precision | None, cache: GraphCache | None, clip: Path
+) -> "tuple[TubeModel, Clip]":
+    """A model and a clip at the start of a process: while the session is made, the rest is imported and opened."""
+    from .session import import_backend, open_session
 
+    import_backend(device)
+    with ThreadPoolExecutor(1) as pool:
         session = pool.submit(open_session, path, device, precision, cache)
         from .model import TubeModel
+        from .video import open_clip
 
-        return TubeModel.of(path, session.result())
+        opened = open_clip(clip)
+        return TubeModel.of(path, session.result()), opened
+
+
+def _load_spec(path: Path) -> "ModelSpec":
+    from .model import load_model
+
+    return load_model(path, Device.CPU).spec
 
 
 def _opponent(against: Against) -> Any:
@@ -309,14 +343,13 @@ def _document_file(target: str | None) -> Iterator[Callable[[dict[str, Any]], ob
 @contextmanager
 def _progress() -> Iterator[Callable[[str], None]]:
     """A spinner on stderr with the present stage; silent where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield lambda _: None
+        return
     from rich.console import Console
     from rich.markup import escape
 
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda _: None
-        return
-    with console.status("") as status:
+    with Console(stderr=True).status("") as status:
         yield lambda stage: status.update(escape(stage))
 
 

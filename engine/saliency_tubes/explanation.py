@@ -171,19 +171,19 @@ class Explanation:
     def _write(self, folder: Path, tube: Tube, chosen: frozenset[Artifact]) -> None:
         started = time.perf_counter()
         pace = self.seconds_per_frame
-        jobs: list[Callable[[], Path]] = []
+        jobs: list[Callable[[], Path]] = []  # the slowest first
         if chosen & _HEATMAPS:
             heatmaps = render.heatmap(tube.values, self.frames)
-        if Artifact.GIF in chosen:  # the slowest first
+        if Artifact.GIF in chosen:
             jobs.append(partial(writers.write_gif, folder / "overlay.gif", heatmaps, pace))
         if Artifact.OVERLAY in chosen:
             jobs.append(partial(writers.write_mp4, folder / "overlay.mp4", heatmaps, pace))
+        if Artifact.NPZ in chosen:
+            jobs.append(partial(self._write_npz, folder / "tube.npz", tube))
         if Artifact.FOCUSMAP in chosen:
             jobs += writers.png_jobs(folder / "focusmap", render.focusmap(tube.values, self.frames))
         if Artifact.HEATMAP in chosen:
             jobs += writers.png_jobs(folder / "heatmap", heatmaps)
-        if Artifact.NPZ in chosen:
-            jobs.append(partial(self._write_npz, folder / "tube.npz", tube))
         rendered = time.perf_counter()
         files = writers.write_all(jobs)
         info = self.describe(tube)

@@ -9,7 +9,6 @@ import re
 import shutil
 import threading
 import time
-import uuid
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -180,7 +179,7 @@ class Entry:
 
 
 def _partial(entry: Path) -> Path:
-    return entry.with_name(f"{entry.name}.{uuid.uuid4().hex[:12]}.partial")
+    return entry.with_name(f"{entry.name}.{os.urandom(6).hex()}.partial")
 
 
 def _retire(entry: Path) -> None:

@@ -24,7 +24,7 @@ from .tube import Tube, build_tubes
 from .video import Clip, clip_name, open_clip
 
 Label = int | str
-Source = str | Path | NDArray[np.uint8]
+Source = str | Path | NDArray[np.uint8] | Clip
 # Batches gain nothing on a CPU, whose cores one clip keeps busy; how many clips fill a GPU has not been measured.
 _GPU_BATCH = 8
 _MOST_STREAMS = 4  # each holds the activations of a clip; more cores than this share a stream

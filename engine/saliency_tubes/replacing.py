@@ -1,7 +1,7 @@
 """One file, whole or absent."""
 
 import contextlib
-import uuid
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,7 +26,7 @@ def replacing_file(target: Path, option: str) -> Iterator[Path]:
     """
     if target.exists() and not target.is_file():  # a folder, or a device, which must not be replaced by a file
         raise OutputError(f"{target} is there and is no file: name another place with {option}")
-    staging = target.with_name(f".{target.name}.{uuid.uuid4().hex[:12]}.partial")
+    staging = target.with_name(f".{target.name}.{os.urandom(6).hex()}.partial")
     try:
         staging.touch()
         yield staging

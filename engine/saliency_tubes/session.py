@@ -3,12 +3,14 @@
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from . import nvidia
 from .choices import Device, Precision
 from .errors import DeviceError, ModelFileError, NotLoadedError
 from .graph_cache import FileDigest, GraphCache
@@ -18,6 +20,7 @@ from .spec import stored_precision
 # computes in TF32.
 FASTEST_FIRST = (Device.CUDA, Device.OPENVINO, Device.CPU)
 _NAMES = {Device.CUDA: "CUDA", Device.TENSORRT: "TensorRT", Device.OPENVINO: "OpenVINO", Device.CPU: "the CPU"}
+_NVIDIA = (Device.CUDA, Device.TENSORRT)
 # What a float32 file may compute in, by device; the first is what it does when nothing is asked for.
 PRECISIONS = {
     Device.CPU: (Precision.FP32,),
@@ -166,6 +169,16 @@ def open_session(
     return _open_fastest(path, asked, cache, streams)
 
 
+def import_backend(device: Device) -> None:
+    """Import what `open_session` will import first, so that a thread can do the rest beside other imports."""
+    if device is Device.AUTO:
+        device = next(one for one in FASTEST_FIRST if installed(one) and not (one in _NVIDIA and nvidia.obstacle()))
+    if device is Device.OPENVINO and installed(device):
+        import_module("openvino")
+    elif device is not Device.OPENVINO:
+        import_module(".backend_nvidia" if device in _NVIDIA else ".backend_ort", __package__)
+
+
 def installed(device: Device) -> bool:
     """Whether what a device needs is there at all, so that it is worth a word where it does not load."""
     return device is not Device.OPENVINO or importlib.util.find_spec("openvino") is not None
@@ -210,6 +223,8 @@ def _load(
         from .backend_ort import open_cpu
 
         return open_cpu(path, cache, digest, streams)
+    if (reason := nvidia.obstacle()) is not None:  # asked before ONNX Runtime is imported
+        raise NotLoadedError(reason)
     from .backend_nvidia import open_cuda, open_tensorrt
 
     return open_cuda(path, precision, digest) if device is Device.CUDA else open_tensorrt(path, digest)

@@ -171,12 +171,14 @@ class FrameArray:
 Clip = VideoFile | FrameFolder | FrameArray
 
 
-def open_clip(source: str | Path | NDArray[np.uint8]) -> Clip:
-    """Open a video or GIF file, a folder of frames, or a (T, H, W, 3) uint8 RGB array.
+def open_clip(source: str | Path | NDArray[np.uint8] | Clip) -> Clip:
+    """Open a video or GIF file, a folder of frames, or a (T, H, W, 3) uint8 RGB array; an open clip stays what it is.
 
     Raises:
         SourceError: it does not exist, or is none of these.
     """
+    if isinstance(source, Clip):
+        return source
     if isinstance(source, np.ndarray):
         return FrameArray(source)
     path = Path(source)
@@ -188,8 +190,10 @@ def open_clip(source: str | Path | NDArray[np.uint8]) -> Clip:
     raise SourceError(f"{path} {what}: expected a video file, a GIF, or a folder of frames")
 
 
-def clip_name(source: str | Path | NDArray[np.uint8]) -> str:
+def clip_name(source: str | Path | NDArray[np.uint8] | Clip) -> str:
     """What a clip is called: its folder's name, its file's without the suffix, or ``array``."""
+    if isinstance(source, Clip):
+        return source.name
     if isinstance(source, np.ndarray):
         return "array"
     path = Path(source)

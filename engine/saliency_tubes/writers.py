@@ -9,7 +9,6 @@ import re
 import shutil
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
@@ -20,16 +19,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from ._opencv import cv2
+from . import png
 from .errors import OutputError
 
 INFO_FILE = "info.json"
-# On heatmaps and focusmaps this filter makes files 8 % smaller than OpenCV's default; looking for repetitions in what
-# it leaves would take a third of the time, and save 1 % of the bytes.
-_PNG_OPTIONS = (
-    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP),
-    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY),
-)
 _ABANDONED_SECONDS = 24 * 3600  # a folder that was last written to this long ago has nobody filling it
 _GIF_TICK = Fraction(1, 100)  # GIF counts time in hundredths of a second
 _AT_FDCWD = -100
@@ -49,7 +42,7 @@ def replacing_folder(target: Path) -> Iterator[Path]:
     Raises:
         OutputError: the folder cannot be written, the disk is full, or `target` holds other people's files.
     """
-    staging = target.parent / f".{target.name}.{uuid.uuid4().hex[:12]}.partial"
+    staging = target.parent / f".{target.name}.{os.urandom(6).hex()}.partial"
     made: list[Path] = []
     try:
         _refuse_foreign(target)
@@ -92,10 +85,7 @@ def png_jobs(folder: Path, images: NDArray[np.uint8]) -> Iterator[Callable[[], P
 
 def write_png(path: Path, image: NDArray[np.uint8]) -> Path:
     """Write an (H, W, 3) uint8 RGB or (H, W, 4) uint8 RGBA image."""
-    to_bgr = cv2.COLOR_RGB2BGR if image.shape[2] == 3 else cv2.COLOR_RGBA2BGRA
-    # Encoded in memory and written by Python: OpenCV does not say why, or even that, a write failed.
-    _, data = cv2.imencode(".png", cv2.cvtColor(image, to_bgr), _PNG_OPTIONS)
-    path.write_bytes(data.tobytes())
+    path.write_bytes(png.encode(image))
     return path
 
 

@@ -86,6 +86,7 @@ class TestWithoutCuda:
         self, model_file: Path, device: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(ort, "get_available_providers", lambda: CPU)
+        monkeypatch.setattr(nvidia, "obstacle", lambda: None)
 
         with pytest.raises(
             DeviceError, match=r"was built without (CUDA|TensorRT): pip uninstall onnxruntime, then pip"
