@@ -25,6 +25,8 @@ from . import (
     model_cpu,
     openvino_cpu,
     peak_memory,
+    rewrites,
+    throughput,
     tube_stage,
     warm_clip,
 )
@@ -45,7 +47,7 @@ _USUAL = {
         peak_memory,
     )
 }
-_LONG = {module.NAME: module.measure for module in (compiled, gpu)}  # these compile for minutes before they measure
+_LONG = {module.NAME: module.measure for module in (rewrites, throughput, compiled, gpu)}  # these take minutes
 _CLAIMS = _USUAL | _LONG
 _FEWEST_ROUNDS = 9
 

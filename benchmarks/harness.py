@@ -38,7 +38,21 @@ class Below:
         return "below theirs" if self.limit is None else f"below {self.limit:g} s"
 
 
-Bar = TimesFaster | Below
+@dataclass(frozen=True)
+class Within:
+    """The bar of an amount: our median is at most `more` above theirs."""
+
+    more: float
+
+    def met(self, race: Race) -> bool:
+        """Whether these samples clear the bar."""
+        return statistics.median(race.ours) - statistics.median(race.theirs) <= self.more
+
+    def __str__(self) -> str:
+        return f"at most {self.more:g} above theirs"
+
+
+Bar = TimesFaster | Below | Within
 
 
 @dataclass(frozen=True)

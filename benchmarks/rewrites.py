@@ -1,22 +1,16 @@
-"""What each rewrite of the exported graph brings on the CPU: the network with all of them, and with each left out.
-
-    python -m benchmarks.rewrites [--rounds N]
+"""Claim: each rewrite of the exported graph pays on the CPU; the network with all of them against each left out.
 
 One clip through ONNX Runtime's CPU provider, all graphs in turn in each round. `ours` is the graph with all rewrites,
 `reference` the one without the rewrite that the row names, or, in the last row, without any. A rewrite that does not
-pay does not stay, so the bar is what can be told from noise. Exit codes: as of ``python -m benchmarks``.
+pay does not stay, so the bar is what can be told from noise.
 """
 
-import argparse
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from rich.console import Console
-from saliency_tubes.bench.machine import describe
 from saliency_tubes.bench.race import Clock, seconds
 from saliency_tubes.choices import Norm
 from saliency_tubes.presets import preset
@@ -27,10 +21,8 @@ from saliency_tubes_export.graph import absorb_scale, add_prefix, plain_classifi
 from saliency_tubes_export.layout import ALL_REWRITES, Rewrite, relayout
 from saliency_tubes_export.tail import expose, find_tail
 
-from .checkout import checkout
-from .harness import Result, TimesFaster
-from .inputs import ROOT, Inputs, prepared
-from .report import Where, print_table
+from .harness import Result, Row, TimesFaster
+from .inputs import Inputs
 
 NAME = "rewrites"
 _SCALE = "scale in kernels"
@@ -41,7 +33,7 @@ _PAYS = TimesFaster(1.01)
 _RELATIVE_TOLERANCE = 1e-4
 
 
-def measure(inputs: Inputs, clock: Clock) -> list[Result]:
+def measure(inputs: Inputs, clock: Clock) -> list[Row]:
     """Race the whole against what lacks a part: one result for every rewrite, and one for all of them."""
     clip = reference.load_clip(inputs.frames)
     frames = np.ascontiguousarray(np.stack(clip.pictures)[None, ..., ::-1])  # BGR to RGB
@@ -55,24 +47,6 @@ def measure(inputs: Inputs, clock: Clock) -> list[Result]:
         Result(NAME, f"the network {name}", "s", ours_s, samples, _PAYS)
         for name, samples in zip(left_out, others_s, strict=True)
     ]
-
-
-def main() -> int:
-    """Parse, measure, report."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.rewrites", description="What each rewrite brings.")
-    parser.add_argument("--rounds", type=int, default=12, help="measured rounds (default %(default)s)")
-    arguments = parser.parse_args()
-    notes = Console(stderr=True)
-    say = lambda text: notes.print(text, highlight=False, markup=False)  # noqa: E731
-    where = Where(describe(), checkout(ROOT))
-    try:
-        with prepared(say) as inputs:
-            results, origin = measure(inputs, Clock(arguments.rounds, say)), inputs.origin
-    except RuntimeError as error:
-        notes.print(f"error: {error}", markup=False)
-        return 1
-    print_table(Console(), results, where, origin)
-    return 0 if all(result.verdict == "met" for result in results) else 1
 
 
 def _plain(weights: Path) -> onnx.ModelProto:
@@ -104,7 +78,3 @@ def _check_same(one: Session, other: Session, frames: NDArray[np.uint8]) -> None
 
 def _job(session: Session, frames: NDArray[np.uint8]) -> Callable[[int], float]:
     return lambda _: seconds(lambda: session.run(frames))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

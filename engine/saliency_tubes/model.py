@@ -140,7 +140,9 @@ class TubeModel:
                     f"a second clip is called {clip_name(source)}, and would replace the first in {out}: rename it, or "
                     "explain it into another folder"
                 )
-            return read_crops(open_clip(source), self.spec)
+            return read_crops(
+                open_clip(source, threads=1), self.spec
+            )  # as many clips are read at once as there are cores
 
         def explain(batch: Sequence[Crops]) -> list[Explanation | SaliencyTubesError]:
             return self._build(batch, *self._run(session, batch), wanted, top_k)
@@ -151,7 +153,8 @@ class TubeModel:
             return explanation
 
         stages = Stages[tuple[Source, bool], Crops, Explanation](read, explain, finish)
-        results = overlapped(_with_repeats(sources), stages, batch=size, streams=session.streams)
+        workers = os.cpu_count() or 1
+        results = overlapped(_with_repeats(sources), stages, batch=size, streams=session.streams, workers=workers)
         return _raising(results, on_error)
 
     @cached_property

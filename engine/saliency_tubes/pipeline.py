@@ -30,7 +30,7 @@ class Stages(Generic[S, R, E]):
 
 
 def overlapped(
-    sources: Iterable[S], stages: Stages[S, R, E], *, batch: int, streams: int
+    sources: Iterable[S], stages: Stages[S, R, E], *, batch: int, streams: int, workers: int
 ) -> Generator[tuple[S, E | SaliencyTubesError]]:
     """Every source with its result, in order; `streams` + 2 batches at most are on their way at once.
 
@@ -39,10 +39,11 @@ def overlapped(
         stages: what to do.
         batch: how many inputs `explain` gets at once; the last batch may be smaller.
         streams: how many calls of `explain` run side by side.
+        workers: how many calls of `read`, and as many of `finish`.
     """
     waiting = iter(sources)
     groups = deque[tuple[list[S], Future[list[Future[E | SaliencyTubesError]]]]]()
-    pools = [ThreadPoolExecutor(streams + 1), ThreadPoolExecutor(streams), ThreadPoolExecutor(streams + 1)]
+    pools = [ThreadPoolExecutor(workers), ThreadPoolExecutor(streams), ThreadPoolExecutor(workers)]
     readers, networks, finishers = pools
 
     def finish(result: E | SaliencyTubesError) -> E | SaliencyTubesError:

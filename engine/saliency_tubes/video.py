@@ -53,10 +53,11 @@ class VideoFile:
     corrects `length` where the two differ: indices chosen from the wrong length then have to be chosen again.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, threads: int = 0) -> None:
         self.name = clip_name(path)
         self.path = path
         self.notes: tuple[str, ...] = ()
+        self._threads = threads
         with _open(path) as container:
             stream = _video_stream(container, path)
             self.length = stream.frames or sum(1 for packet in container.demux(stream) if packet.size)
@@ -78,6 +79,7 @@ class VideoFile:
         start = last = math.nan
         with _open(self.path) as container:
             stream = _video_stream(container, self.path)
+            stream.codec_context.thread_count = self._threads
             announced = stream.frames
             duration = float(container.duration or 0) / av.time_base
             for picture in _decode(container, stream):
@@ -100,10 +102,11 @@ class VideoFile:
 class FrameFolder:
     """A folder of images in natural order (frame2 before frame10); files that are not images are ignored."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, threads: int = 0) -> None:
         self.name = clip_name(path)
         self.path = path
         self.notes: tuple[str, ...] = ()
+        self._threads = threads or _DECODERS
         try:
             files = [f for f in path.iterdir() if f.suffix.lower() in _IMAGE_SUFFIXES and not f.name.startswith(".")]
         except OSError as error:
@@ -123,11 +126,11 @@ class FrameFolder:
         Raises:
             SourceError: an image cannot be decoded.
         """
-        with ThreadPoolExecutor(_DECODERS) as pool:  # OpenCV decodes without the interpreter's lock
+        with ThreadPoolExecutor(self._threads) as pool:  # OpenCV decodes without the interpreter's lock
             ahead = deque[Future[NDArray[np.uint8]]]()
             try:
                 for position, index in enumerate(indices):
-                    for later in indices[position + len(ahead) : position + _DECODERS + 1]:
+                    for later in indices[position + len(ahead) : position + self._threads + 1]:
                         ahead.append(pool.submit(_read_image, self._files[later]))
                     yield Frame(index, math.nan, ahead.popleft().result())
             finally:
@@ -171,8 +174,12 @@ class FrameArray:
 Clip = VideoFile | FrameFolder | FrameArray
 
 
-def open_clip(source: str | Path | NDArray[np.uint8] | Clip) -> Clip:
+def open_clip(source: str | Path | NDArray[np.uint8] | Clip, threads: int = 0) -> Clip:
     """Open a video or GIF file, a folder of frames, or a (T, H, W, 3) uint8 RGB array; an open clip stays what it is.
+
+    Args:
+        source: the clip.
+        threads: how many decode it; 0 for what is quickest where nothing else runs.
 
     Raises:
         SourceError: it does not exist, or is none of these.
@@ -183,9 +190,9 @@ def open_clip(source: str | Path | NDArray[np.uint8] | Clip) -> Clip:
         return FrameArray(source)
     path = Path(source)
     if path.is_dir():
-        return FrameFolder(path)
+        return FrameFolder(path, threads)
     if path.is_file():
-        return VideoFile(path)
+        return VideoFile(path, threads)
     what = "is neither a file nor a folder" if path.exists() else "does not exist"
     raise SourceError(f"{path} {what}: expected a video file, a GIF, or a folder of frames")
 

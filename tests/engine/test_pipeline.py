@@ -38,14 +38,18 @@ def test_results_come_in_order_whichever_is_done_first(batch: int, streams: int)
         return 10 * n
 
     late.set() if batch == 8 else None
-    results = overlapped(range(10), stages(finish=finish), batch=batch, streams=streams)
+    results = overlapped(range(10), stages(finish=finish), batch=batch, streams=streams, workers=2)
 
     assert list(results) == [(n, 10 * n) for n in range(10)]
 
 
 def test_batches_are_full_but_for_the_last() -> None:
     seen = []
-    list(overlapped(range(7), stages(explain=lambda batch: seen.append(len(batch)) or batch), batch=3, streams=1))
+    list(
+        overlapped(
+            range(7), stages(explain=lambda batch: seen.append(len(batch)) or batch), batch=3, streams=1, workers=2
+        )
+    )
 
     assert seen == [3, 3, 1]
 
@@ -62,7 +66,11 @@ def test_reading_goes_on_while_the_network_runs() -> None:
         assert batch[0] != 0 or read_next.wait(PATIENCE)
         return batch
 
-    assert [result for _, result in overlapped(range(3), stages(read, explain), batch=1, streams=1)] == [0, 1, 2]
+    assert [result for _, result in overlapped(range(3), stages(read, explain), batch=1, streams=1, workers=2)] == [
+        0,
+        1,
+        2,
+    ]
 
 
 def test_the_network_goes_on_while_a_result_is_finished() -> None:
@@ -77,7 +85,7 @@ def test_the_network_goes_on_while_a_result_is_finished() -> None:
         assert n != 0 or explained_next.wait(PATIENCE)
         return n
 
-    results = overlapped(range(3), stages(explain=explain, finish=finish), batch=1, streams=1)
+    results = overlapped(range(3), stages(explain=explain, finish=finish), batch=1, streams=1, workers=2)
     assert [result for _, result in results] == [0, 1, 2]
 
 
@@ -88,7 +96,7 @@ def test_streams_run_side_by_side() -> None:
         together.wait(PATIENCE)
         return batch
 
-    assert len(list(overlapped(range(4), stages(explain=explain), batch=1, streams=2))) == 4
+    assert len(list(overlapped(range(4), stages(explain=explain), batch=1, streams=2, workers=2))) == 4
 
 
 @pytest.mark.parametrize(("batch", "streams"), [(1, 1), (2, 1), (1, 3)])
@@ -101,7 +109,7 @@ def test_sources_are_taken_only_as_far_as_there_is_room(batch: int, streams: int
             taken += 1
             yield taken
 
-    results = overlapped(endless(), stages(), batch=batch, streams=streams)
+    results = overlapped(endless(), stages(), batch=batch, streams=streams, workers=2)
     for handed_out in range(1, 20):
         next(results)
         assert taken <= handed_out + batch * (streams + 3)
@@ -117,6 +125,7 @@ def test_one_bad_source_does_not_touch_the_others() -> None:
         stages(failing_at(2, error), lambda batch: seen.append(list(batch)) or batch),
         batch=2,
         streams=1,
+        workers=2,
     )
 
     assert list(results) == [(0, 0), (1, 1), (2, error), (3, 3), (4, 4)]
@@ -126,7 +135,9 @@ def test_one_bad_source_does_not_touch_the_others() -> None:
 def test_a_batch_of_bad_sources_alone_is_not_run() -> None:
     error = SourceError("cannot be read")
 
-    results = overlapped([1], stages(failing_at(1, error), lambda _: pytest.fail("was run")), batch=1, streams=1)
+    results = overlapped(
+        [1], stages(failing_at(1, error), lambda _: pytest.fail("was run")), batch=1, streams=1, workers=2
+    )
 
     assert list(results) == [(1, error)]
 
@@ -134,14 +145,21 @@ def test_a_batch_of_bad_sources_alone_is_not_run() -> None:
 def test_what_cannot_be_finished_is_a_result_of_its_own() -> None:
     error = OutputError("disk full")
 
-    assert list(overlapped([1, 2], stages(finish=failing_at(1, error)), batch=2, streams=1)) == [(1, error), (2, 2)]
+    assert list(overlapped([1, 2], stages(finish=failing_at(1, error)), batch=2, streams=1, workers=2)) == [
+        (1, error),
+        (2, 2),
+    ]
 
 
 def test_errors_among_the_results_are_not_finished() -> None:
     error = SourceError("infinite")
 
     results = overlapped(
-        [1], Stages(lambda n: n, lambda _: [error], lambda _: pytest.fail("was finished")), batch=1, streams=1
+        [1],
+        Stages(lambda n: n, lambda _: [error], lambda _: pytest.fail("was finished")),
+        batch=1,
+        streams=1,
+        workers=2,
     )
 
     assert list(results) == [(1, error)]
@@ -153,13 +171,13 @@ def test_an_error_of_ours_goes_through_and_stops_everything() -> None:
 
     before = threading.active_count()
     with pytest.raises(ZeroDivisionError):
-        list(overlapped(range(9), stages(explain=explain), batch=1, streams=2))
+        list(overlapped(range(9), stages(explain=explain), batch=1, streams=2, workers=2))
     assert threading.active_count() == before
 
 
 def test_leaving_early_ends_all_threads() -> None:
     before = threading.active_count()
-    results = overlapped(range(100), stages(), batch=1, streams=2)
+    results = overlapped(range(100), stages(), batch=1, streams=2, workers=2)
     next(results)
     assert threading.active_count() > before
 
