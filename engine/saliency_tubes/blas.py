@@ -1,5 +1,6 @@
 """NumPy's BLAS on one thread, for products that are too small for more."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,6 +8,8 @@ from functools import cache
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
+
+VARIABLE = "OPENBLAS_NUM_THREADS"  # where this says 1, there is nothing to limit: looking for that would take 8 ms
 
 
 class _Limit:
@@ -19,15 +22,16 @@ class _Limit:
 
     def enter(self) -> None:
         with self._lock:
-            if self._inside == 0:
+            if self._inside == 0 and os.environ.get(VARIABLE) != "1":
                 self._limit = _blas().limit(limits=1, user_api="blas")
             self._inside += 1
 
     def leave(self) -> None:
         with self._lock:
             self._inside -= 1
-            if self._inside == 0:
+            if self._inside == 0 and self._limit is not None:
                 self._limit.restore_original_limits()
+                self._limit = None
 
 
 _LIMIT = _Limit()

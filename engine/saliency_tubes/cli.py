@@ -62,6 +62,8 @@ def entry() -> None:
 
     The interpreter would free the network, its threads and every module first, which takes as long as drawing a clip.
     """
+    # NumPy's products here are too small for more than one thread; it has to be told before it is imported.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         main()
         code: object = None

@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from saliency_tubes import blas
 from saliency_tubes.blas import one_blas_thread
 from threadpoolctl import threadpool_info
 
@@ -13,6 +14,19 @@ def threads() -> set[int]:
 def several() -> None:
     if max(threads(), default=1) < 2:
         pytest.skip("NumPy's BLAS has one thread here anyway")
+
+
+@pytest.fixture(autouse=True)
+def nothing_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(blas.VARIABLE, raising=False)
+
+
+def test_where_blas_was_told_to_take_one_thread_it_is_not_looked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(blas.VARIABLE, "1")
+    monkeypatch.setattr(blas, "_blas", lambda: pytest.fail("was looked for"))
+
+    with one_blas_thread(), one_blas_thread():
+        pass
 
 
 def test_blas_has_one_thread_inside_and_what_it_had_outside() -> None:
