@@ -1,3 +1,4 @@
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -5,6 +6,13 @@ import pytest
 from saliency_tubes import graph_cache
 
 CLASSES, FRAMES, SIZE = 7, 8, 64
+
+
+def published() -> None:
+    """Wait until the graphs that sessions keep are in their places."""
+    for thread in threading.enumerate():
+        if thread.name == graph_cache.PUBLISHER:
+            thread.join()
 
 
 @pytest.fixture(scope="session", autouse=True)

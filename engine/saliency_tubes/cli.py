@@ -404,8 +404,8 @@ def _info_text(model: Path, spec: "ModelSpec") -> str:
             (
                 "parity",
                 f"logits {spec.parity.logits_rel:.1e}, features {spec.parity.features_rel:.1e} relative "
-                f"to {spec.parity.reference}; completeness {spec.parity.completeness:.1e} "
-                f"(tolerance {spec.parity.tolerance:.0e})",
+                f"to {spec.parity.reference} (tolerance {spec.parity.tolerance:.0e}); "
+                f"completeness {spec.parity.completeness:.1e}",
             )
         )
     names = spec.labels or ()

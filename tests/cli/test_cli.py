@@ -300,3 +300,45 @@ def test_a_precision_that_is_not_to_be_had_is_one_clear_message(workplace: Path)
     result = tubes("run", "clip.mp4", "--device", "cpu", "--precision", "bf16", expect=1)
 
     assert result.stderr == "error: the CPU computes in fp32, not in bf16: leave --precision out\n"
+
+
+@pytest.fixture
+def installed() -> Path:
+    """The command as it is installed, which ends its process by itself."""
+    if not COMMAND.exists():
+        pytest.skip("the command is not installed beside this interpreter")
+    return COMMAND
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "out", "err"),
+    [
+        (["--version"], 0, "saliency-tubes ", ""),
+        (["run", "clip.mp4", "-l", "1", "--device", "cpu"], 0, "predicted  ", ""),
+        (["run", "clip.mp4", "-l", "9", "--device", "cpu"], 1, "", "error: label 9 is out of range"),
+        (["run"], 2, "", "Usage: "),
+    ],
+)
+def test_the_installed_command_says_everything_before_it_ends(
+    workplace: Path, installed: Path, arguments: list[str], code: int, out: str, err: str
+) -> None:
+    # Into pipes, where what was not flushed would be lost.
+    result = subprocess.run([installed, *arguments], capture_output=True, text=True, timeout=60)
+
+    assert result.returncode == code, result.stderr
+    assert result.stdout.startswith(out)
+    assert bool(result.stdout) == bool(out)
+    assert result.stderr.startswith(err)
+    assert bool(result.stderr) == bool(err)
+
+
+def test_the_installed_command_keeps_the_graph_before_it_ends(workplace: Path, installed: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "graphs"
+    environment = os.environ | {"SALIENCY_TUBES_CACHE": str(cache)}
+    time.sleep(2.1)  # a model file that was written just now is not kept
+
+    for _ in range(2):
+        command = [installed, "run", "clip.mp4", "-l", "1", "--device", "cpu"]
+        subprocess.run(command, check=True, capture_output=True, env=environment, timeout=60)
+        (entry,) = cache.iterdir()
+        assert sorted(file.name for file in entry.iterdir()) == ["content.json", "graph.bin", "graph.onnx"]

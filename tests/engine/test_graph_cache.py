@@ -1,12 +1,12 @@
 import json
 import os
 import platform
-import threading
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import published
 from numpy.typing import NDArray
 from saliency_tubes import backend_ort, graph_cache, session
 from saliency_tubes.choices import Device
@@ -49,12 +49,6 @@ def opened(model: Path, cache: GraphCache | None, device: str = "cpu") -> sessio
     loaded = open_session(model, device, cache=cache)
     published()
     return loaded
-
-
-def published() -> None:
-    for thread in threading.enumerate():
-        if thread.name == graph_cache.PUBLISHER:
-            thread.join()
 
 
 def logits(model: Path, cache: GraphCache | None, device: str = "cpu") -> NDArray[np.float32]:

@@ -209,3 +209,28 @@ def test_without_openvino_the_error_says_how_to_install_it(model_file: Path, mon
 
     with pytest.raises(DeviceError, match=r"OpenVINO did not load: .*pip install 'saliency-tubes\[openvino\]'"):
         open_session(model_file, "openvino")
+
+
+@pytest.mark.parametrize(
+    ("device", "gpu", "openvino", "expected"),
+    [
+        (Device.CPU, True, True, ".backend_ort"),
+        (Device.CUDA, False, True, ".backend_nvidia"),
+        (Device.OPENVINO, True, True, "openvino"),
+        (Device.OPENVINO, True, False, None),
+        (Device.AUTO, True, True, ".backend_nvidia"),
+        (Device.AUTO, False, True, "openvino"),
+        (Device.AUTO, False, False, ".backend_ort"),
+    ],
+)
+def test_the_runtime_that_will_be_needed_is_imported_ahead(
+    device: Device, gpu: bool, openvino: bool, expected: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    imported = []
+    monkeypatch.setattr(session.nvidia, "obstacle", lambda: None if gpu else "no GPU")
+    monkeypatch.setattr(session, "installed", lambda device: openvino or device is not Device.OPENVINO)
+    monkeypatch.setattr(session, "import_module", lambda name, _=None: imported.append(name))
+
+    session.import_backend(device)
+
+    assert imported == ([] if expected is None else [expected])
