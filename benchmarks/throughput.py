@@ -108,9 +108,9 @@ def _videos(inputs: Inputs) -> list[Path]:
     first = folder / "clip0.mp4"
     with av.open(str(first), "w") as container:
         stream = container.add_stream("libx264", rate=_RATE)
-        for file in sorted(inputs.frames.iterdir()):
-            picture = np.asarray(cv2.imread(str(file)), dtype=np.uint8)
-            stream.height, stream.width = picture.shape[:2]
+        pictures = [np.asarray(cv2.imread(str(file)), dtype=np.uint8) for file in sorted(inputs.frames.iterdir())]
+        stream.height, stream.width = pictures[0].shape[:2]
+        for picture in pictures:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="bgr24")))
         container.mux(stream.encode(None))
     copies = [folder / f"clip{i}.mp4" for i in range(1, _CLIPS)]
