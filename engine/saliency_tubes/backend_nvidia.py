@@ -6,11 +6,12 @@ import importlib.util
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import onnxruntime as ort
 
 from . import nvidia
-from .backend_ort import CPU, LOG_NOTHING, RUNTIME, BoundBackend, OrtBackend, load, session_options
+from .backend_ort import CPU, LOG_NOTHING, RUNTIME, BoundBackend, OrtBackend, first_line, load, session_options
 from .choices import Precision
 from .errors import ModelFileError, NotLoadedError
 from .graph_cache import FileDigest
@@ -63,24 +64,19 @@ def open_cuda(path: Path, precision: Precision, digest: FileDigest) -> BoundBack
         "cudnn_conv_use_max_workspace": "1",
         "use_tf32": str(int(precision is Precision.TF32)),
     }
-    for graphs in (True, False):  # a graph of which some nodes can only run on the CPU cannot be recorded
-        options = session_options(log=LOG_NOTHING)
-        try:
-            inference = load(path, [(_CUDA, provider | {"enable_cuda_graph": str(int(graphs))}), CPU], options)
-        except ModelFileError:
-            if not graphs:
-                raise
-            continue
-        _check_taken(inference, _CUDA)
-        break
-    return BoundBackend(inference, "cuda", graphs)
+    try:  # a graph of which some nodes can only run on the CPU cannot be recorded
+        recorded = load(path, [(_CUDA, provider | {"enable_cuda_graph": "1"}), CPU], session_options(log=LOG_NOTHING))
+        return BoundBackend(_taken(recorded, _CUDA), "cuda", graphs=True)
+    except ModelFileError:
+        return BoundBackend(_load_on_gpu(path, [(_CUDA, provider), CPU], _CUDA), "cuda", graphs=False)
 
 
 def open_tensorrt(path: Path, digest: FileDigest) -> BoundBackend:
     """Build a TensorRT engine of a model file for the first NVIDIA GPU, or load the one that was built before.
 
     Engines are kept beside the model, in ``<model>.engines/<sha256>-<GPU>/``; building one takes minutes. They serve
-    batches of up to 32 clips.
+    batches of up to 32 clips. Of a float16 file TensorRT may compute the float32 parts in halves, too: the completeness
+    error of every explanation tells what that did to it.
 
     Args:
         path: an ONNX file.
@@ -102,8 +98,7 @@ def open_tensorrt(path: Path, digest: FileDigest) -> BoundBackend:
     except OSError as error:
         raise ModelFileError(f"{path} cannot be read ({error.strerror}): check its permissions") from error
     provider = _tensorrt_options(plain, engines)
-    inference = load(path, [(_TENSORRT, provider), _CUDA, CPU], session_options(log=LOG_NOTHING))
-    _check_taken(inference, _TENSORRT)
+    inference = _load_on_gpu(path, [(_TENSORRT, provider), _CUDA, CPU], _TENSORRT)
     return BoundBackend(inference, "cuda", graphs=False)
 
 
@@ -129,10 +124,20 @@ def _engine_folder(path: Path, sha256: str, gpu: str) -> Path | None:
     return folder
 
 
-def _check_taken(inference: ort.InferenceSession, provider: str) -> None:
+def _load_on_gpu(path: Path, providers: list[Any], wanted: str) -> ort.InferenceSession:
+    """A session of a provider. What loads on the CPU alone is no damaged file: the GPU is in the way, or its memory."""
+    try:
+        return _taken(load(path, providers, session_options(log=LOG_NOTHING)), wanted)
+    except ModelFileError as error:
+        load(path, [CPU], session_options())  # or it is the file
+        raise NotLoadedError(f"the GPU did not take this model ({first_line(error.__cause__ or error)})") from error
+
+
+def _taken(inference: ort.InferenceSession, provider: str) -> ort.InferenceSession:
     """ONNX Runtime falls back to the CPU by itself and only logs it: what really loaded is what it lists."""
     if provider not in inference.get_providers():
         raise NotLoadedError(_missing_library(provider) or f"{RUNTIME} did not take the GPU; {_INSTALL[provider]}")
+    return inference
 
 
 def _built_without(provider: str, name: str) -> str | None:

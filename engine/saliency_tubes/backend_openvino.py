@@ -1,7 +1,10 @@
 """Running a model file with OpenVINO: the only module that imports it."""
 
+import contextlib
 import importlib.metadata
 import queue
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from .spec import SCHEMA_KEY
 
 _INSTALL = "pip install 'saliency-tubes[openvino]'"
 _HINTS = {Precision.FP32: "f32", Precision.BF16: "bf16"}
+_TELEMETRY = "openvino_telemetry"
 _METADATA = "framework"  # where OpenVINO keeps the metadata of an ONNX file
 
 
@@ -104,9 +108,11 @@ def _compile(core: Any, model: Any, settings: dict[str, str], entry: Entry | Non
         return core.compile_model(model, "CPU", settings if folder is None else settings | {"CACHE_DIR": str(folder)})
 
     if entry is not None and (sha256 := entry.model_sha256()) is not None:
-        digest.known(sha256)
-        entry.used()
-        return build(entry.folder)
+        with contextlib.suppress(RuntimeError):  # made anew below
+            compiled = build(entry.folder)
+            digest.known(sha256)
+            entry.used()
+            return compiled
     digest.start()
     if entry is None:
         return build(None)
@@ -115,13 +121,27 @@ def _compile(core: Any, model: Any, settings: dict[str, str], entry: Entry | Non
 
 def _core() -> Any:
     try:
-        import openvino
+        with _unreported():
+            import openvino
     except ImportError as error:
         missing = getattr(error, "name", None) == "openvino"
         raise NotLoadedError(
             f"the package openvino is not installed: {_INSTALL}" if missing else f"{error}; {_INSTALL}"
         ) from error
     return openvino.Core()
+
+
+@contextlib.contextmanager
+def _unreported() -> Iterator[None]:
+    """Keep OpenVINO from reporting its import to its makers: it does without where its telemetry is not installed."""
+    if "openvino" in sys.modules or _TELEMETRY in sys.modules:
+        yield
+        return
+    sys.modules[_TELEMETRY] = None  # type: ignore[assignment]  # what Python looks at first
+    try:
+        yield
+    finally:
+        del sys.modules[_TELEMETRY]
 
 
 def _read(path: Path) -> Any:

@@ -4,10 +4,9 @@ This module and `backend_nvidia` alone import it.
 """
 
 import contextlib
-import os
-import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from .cores import usable_cores
 from .errors import ModelFileError
 from .graph_cache import FileDigest, GraphCache
 from .spec import SCHEMA_KEY
@@ -83,18 +83,22 @@ class BoundBackend(OrtBackend):
         self._graphs = graphs
         self._made = 0
         self._buffers = OrderedDict[int, _Buffers]()
-        self._lock = threading.Lock()  # the buffers serve one run at a time
+        # One thread for all runs: the buffers serve one at a time, and a session with CUDA graphs must not be run from
+        # several.
+        self._thread = ThreadPoolExecutor(1)
 
     def run(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Logits and features; of several threads that call it, one runs at a time."""
+        """Logits and features; of several threads that call it, one is served at a time."""
         expected = self.inputs["frames"][1:]
         if frames.dtype != np.uint8 or frames.ndim != 5 or frames.shape[1:] != expected:
             raise ValueError(f"got frames of shape {frames.shape} {frames.dtype}, expected uint8 (N, {expected})")
-        with self._lock:
-            buffers = self._of_batch(len(frames))
-            buffers.frames.update_inplace(np.ascontiguousarray(frames))
-            self._inference.run_with_iobinding(buffers.binding, buffers.options)
-            logits, features = map(_fetched, buffers.outputs)
+        return self._thread.submit(self._run_bound, np.ascontiguousarray(frames)).result()
+
+    def _run_bound(self, frames: NDArray[np.uint8]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        buffers = self._of_batch(len(frames))
+        buffers.frames.update_inplace(frames)
+        self._inference.run_with_iobinding(buffers.binding, buffers.options)
+        logits, features = map(_fetched, buffers.outputs)
         return logits, features
 
     def _of_batch(self, batch: int) -> _Buffers:
@@ -143,7 +147,8 @@ def open_cpu(path: Path, cache: GraphCache | None, digest: FileDigest, streams: 
     Raises:
         ModelFileError: ONNX Runtime cannot load the file.
     """
-    threads = 0 if streams == 1 else max(1, (os.cpu_count() or 1) // streams)  # 0: ONNX Runtime's own choice
+    # 0: ONNX Runtime's own choice. With streams, each run has its caller's thread, and all of them share the rest.
+    threads = 0 if streams == 1 else max(1, usable_cores() - streams + 1)
     entry = None if cache is None else cache.entry(path, RUNTIME)
     if entry is not None and (sha256 := entry.model_sha256()) is not None:
         options = session_options(threads)
@@ -154,10 +159,9 @@ def open_cpu(path: Path, cache: GraphCache | None, digest: FileDigest, streams: 
             entry.used()
             return backend
     digest.start()
-    if entry is not None:
-        with contextlib.suppress(ModelFileError):  # the cache cannot be written or the model cannot be loaded
-            return entry.fill(lambda folder: _optimise(path, folder, threads), digest, worth=_is_ours)
-    return _optimise(path, None, threads)
+    if entry is None:
+        return _optimise(path, None, threads)
+    return entry.fill(lambda folder: _optimise(path, folder, threads), digest, worth=_is_ours)
 
 
 def _optimise(path: Path, folder: Path | None, threads: int) -> OrtBackend:
@@ -183,7 +187,8 @@ def load(path: Path, providers: Sequence[Any], options: ort.SessionOptions) -> o
         ModelFileError: ONNX Runtime cannot load the file.
     """
     try:
-        return ort.InferenceSession(str(path), options, providers=providers)
+        # Its own way to fall back would print to stdout, and drop the options.
+        return ort.InferenceSession(str(path), options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime's exceptions share no public base class
         raise ModelFileError(
             f"{path} is not a model that {RUNTIME} can load ({first_line(error)}): "
@@ -203,6 +208,6 @@ def session_options(threads: int = 0, log: int = _LOG_ERRORS_ONLY) -> ort.Sessio
     return options
 
 
-def first_line(error: Exception) -> str:
+def first_line(error: BaseException) -> str:
     """The first line of an error's text, or its kind where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]

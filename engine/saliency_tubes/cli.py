@@ -22,7 +22,7 @@ import typer
 from ._version import __version__
 from .choices import Against, Artifact, Device, Layout, Norm, Precision
 from .errors import DependencyError, SaliencyTubesError
-from .graph_cache import GraphCache
+from .graph_cache import PUBLISHER, GraphCache
 
 if TYPE_CHECKING:
     from .doctor import Diagnosis
@@ -69,8 +69,8 @@ def entry() -> None:
         code: object = None
     except SystemExit as stopped:
         code = stopped.code
-    for thread in threading.enumerate():  # such as one that keeps a graph for the next start
-        if thread is not threading.current_thread() and not thread.daemon:
+    for thread in threading.enumerate():
+        if thread.name == PUBLISHER:  # it keeps a graph for the next start
             thread.join()
     if code is not None and not isinstance(code, int):
         sys.exit(code)  # type: ignore[arg-type]  # a sentence, which Python prints

@@ -1,12 +1,12 @@
 """What this machine can run models on, what would be faster, and how to get it."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
 from . import backend_nvidia, backend_openvino, nvidia
 from .choices import Device, Layout, Precision
+from .cores import usable_cores
 from .session import FASTEST_FIRST, PRECISIONS
 from .spec import ModelSpec
 
@@ -72,7 +72,7 @@ def _finding(device: Device, obstacle: str | None) -> Finding:
     precisions = PRECISIONS[device]
     if device is Device.OPENVINO and not backend_openvino.has_bfloat16():
         precisions = tuple(precision for precision in precisions if precision is not Precision.BF16)
-    hardware = nvidia.gpu_name() if device in (Device.CUDA, Device.TENSORRT) else f"{os.cpu_count()} cores"
+    hardware = nvidia.gpu_name() if device in (Device.CUDA, Device.TENSORRT) else f"{usable_cores()} cores"
     return Finding(device, True, precisions, hardware)
 
 

@@ -160,7 +160,7 @@ class Explanation:
         chosen = _artifacts(artifacts)
         folders = []
         for tube in self.tubes:
-            folder = Path(out) / _folder_name(self.clip.name) / str(tube.label)
+            folder = Path(out) / folder_name(self.clip.name) / str(tube.label)
             if progress is not None:
                 progress(f"writing {folder}")
             with writers.replacing_folder(folder) as staging:
@@ -257,6 +257,6 @@ def _artifacts(names: Iterable[Artifact | str]) -> frozenset[Artifact]:
         raise OutputError(f"cannot write {', '.join(names)}: choose among {', '.join(Artifact)}") from error
 
 
-def _folder_name(clip_name: str) -> str:
+def folder_name(clip_name: str) -> str:
     """A clip's name as the name of one folder, even for a clip called ``..mp4``."""
     return clip_name if clip_name.strip(".") else "clip"

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import mmap
 import os
 import platform
 import re
@@ -34,15 +35,20 @@ class FileDigest:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._begun = False
         self._future = Future[str]()
 
     def known(self, sha256: str) -> None:
-        """Take it from somebody who computed it before; instead of `start`."""
-        self._future.set_result(sha256)
+        """Take it from somebody who computed it before, unless it is being computed."""
+        if not self._begun:
+            self._begun = True
+            self._future.set_result(sha256)
 
     def start(self) -> None:
-        """Begin to compute it."""
-        threading.Thread(target=self._compute).start()
+        """Begin to compute it, unless that was begun, or it is known."""
+        if not self._begun:
+            self._begun = True
+            threading.Thread(target=self._compute).start()
 
     def result(self) -> str:
         """The digest; waits until it is computed.
@@ -139,7 +145,8 @@ class Entry:
         place on a thread of their own, and what was used least lately is dropped.
 
         Args:
-            build: makes the result, and writes files into the empty folder it is given; None: it writes none.
+            build: makes the result, and writes files into the empty folder it is given; None: it writes none. Where it
+                fails with a folder, it is asked again without.
             digest: the model file's SHA-256.
             worth: whether the result is worth a place.
         """
@@ -149,24 +156,28 @@ class Entry:
             staging.mkdir(parents=True)
         except OSError:
             return build(None)
-        kept = False
         try:
             made = build(staging)
-            kept = worth(made)
-        finally:
-            if not kept:
-                shutil.rmtree(staging, ignore_errors=True)
-        if kept:
+        except Exception:  # of whatever kind the runtime's are: a full disk, or a model that cannot be loaded
+            shutil.rmtree(staging, ignore_errors=True)
+            return build(None)
+        except BaseException:
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
+        if worth(made):
             threading.Thread(target=self._publish, args=(staging, digest), name=PUBLISHER).start()
+        else:
+            shutil.rmtree(staging, ignore_errors=True)
         return made
 
     def _publish(self, staging: Path, digest: FileDigest) -> None:
         try:
             content = {"model_sha256": digest.result(), "files": _states(staging)}
+            whole = bool(content["files"]) and not _has_external_data(self.model)
             settled = (
                 _state(self.model) == self.state and time.time_ns() - max(self.state[-2:]) > _SETTLED_SECONDS * 1e9
             )
-            if settled and not self.folder.exists():
+            if whole and settled and not self.folder.exists():
                 (staging / _CONTENT).write_text(json.dumps(content), encoding="ascii")
                 for file in staging.iterdir():
                     _to_disk(file)
@@ -207,6 +218,15 @@ def _state(file: Path) -> tuple[int, ...]:
 def _states(folder: Path) -> dict[str, list[int]]:
     """The states of an entry's own files, by name."""
     return {file.name: list(_state(file)) for file in folder.iterdir() if file.name != _CONTENT}
+
+
+def _has_external_data(model: Path) -> bool:
+    """Whether an ONNX file keeps weights in other files, whose state the entry's key does not know.
+
+    Each such tensor says where, in an entry whose key is ``location`` (ONNX's `TensorProto.external_data`).
+    """
+    with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(b"\x0a\x08location\x12") >= 0
 
 
 def _to_disk(file: Path) -> None:

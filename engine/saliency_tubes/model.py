@@ -1,7 +1,6 @@
 """`load_model`, `TubeModel.explain` and `explain_many`: the stages in order, nothing else."""
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -14,9 +13,10 @@ from numpy.typing import NDArray
 from .activation import class_activation_map, completeness_error
 from .blas import one_blas_thread
 from .choices import Device, Precision
+from .cores import usable_cores
 from .crops import Crops, read_crops
 from .errors import LabelError, ModelFileError, OutputError, SaliencyTubesError
-from .explanation import ClipIdentity, Explanation, ModelIdentity, Timings
+from .explanation import ClipIdentity, Explanation, ModelIdentity, Timings, folder_name
 from .pipeline import Stages, overlapped
 from .session import Activations, Session, open_session
 from .spec import ModelSpec
@@ -153,17 +153,18 @@ class TubeModel:
             return explanation
 
         stages = Stages[tuple[Source, bool], Crops, Explanation](read, explain, finish)
-        workers = os.cpu_count() or 1
+        workers = usable_cores()
         results = overlapped(_with_repeats(sources), stages, batch=size, streams=session.streams, workers=workers)
         return _raising(results, on_error)
 
     @cached_property
     def _throughput_session(self) -> Session:
         """A session that shares the cores out to several clips at once; on a GPU, the one there is."""
-        streams = min(os.cpu_count() or 1, _MOST_STREAMS)
+        streams = min(usable_cores(), _MOST_STREAMS)
         if not self._session.on_cpu or streams == 1:
             return self._session
-        session = open_session(self.path, self.device, self.precision, streams=streams)
+        asked = None if self.spec.precision is Precision.FP16 else self.precision
+        session = open_session(self.path, self.device, asked, streams=streams, digest=self._session.digest)
         if session.metadata != self._session.metadata:
             raise ModelFileError(f"{self.path} has changed since it was loaded: load it again")
         return session
@@ -290,9 +291,12 @@ def _with_repeats(sources: Iterable[Source]) -> Iterator[tuple[Source, bool]]:
     """Each source, and whether one before it has the same name."""
     names: set[str] = set()
     for source in sources:
-        name = clip_name(source)
+        try:
+            name = folder_name(clip_name(source)).casefold()  # as file systems may
+        except OSError:  # reading it says what is wrong
+            name = ""
         yield source, name in names
-        names.add(name)
+        names.update([name] if name else [])
 
 
 def _raising(

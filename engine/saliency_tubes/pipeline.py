@@ -1,7 +1,7 @@
 """Stages that overlap: while one clip is in the network, the next is read and the one before is finished."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -52,16 +52,22 @@ def overlapped(
     def explain(reads: list[Future[R | SaliencyTubesError]]) -> list[Future[E | SaliencyTubesError]]:
         inputs = [read.result() for read in reads]
         good = [one for one in inputs if not isinstance(one, SaliencyTubesError)]
-        explained = iter(stages.explain(good) if good else ())
+        explained = iter(_explained(stages.explain, good))
         results = [one if isinstance(one, SaliencyTubesError) else next(explained) for one in inputs]
         return [finishers.submit(finish, result) for result in results]
 
+    broken: Exception | None = None
     try:
         while True:
-            while len(groups) < streams + 2 and (taken := list(islice(waiting, batch))):
+            while broken is None and len(groups) < streams + 2:
+                taken, broken = _take(waiting, batch)
+                if not taken:
+                    break
                 reads = [readers.submit(_or_error, lambda source=source: stages.read(source)) for source in taken]
                 groups.append((taken, networks.submit(explain, reads)))
             if not groups:
+                if broken is not None:  # only after what came before it
+                    raise broken
                 return
             taken, results = groups.popleft()
             for source, result in zip(taken, results.result(), strict=True):
@@ -69,6 +75,28 @@ def overlapped(
     finally:
         for pool in pools:
             pool.shutdown(cancel_futures=True)
+
+
+def _take(waiting: Iterator[S], count: int) -> tuple[list[S], Exception | None]:
+    """The next sources, and what kept more from coming."""
+    taken: list[S] = []
+    try:
+        taken.extend(islice(waiting, count))
+    except Exception as error:
+        return taken, error
+    return taken, None
+
+
+def _explained(
+    explain: Callable[[Sequence[R]], Sequence[E | SaliencyTubesError]], inputs: Sequence[R]
+) -> Sequence[E | SaliencyTubesError]:
+    """The results of a batch; where it fails as a whole, such as for want of memory, of each input by itself."""
+    if not inputs:
+        return []
+    results = _or_error(lambda: explain(inputs))
+    if not isinstance(results, SaliencyTubesError):
+        return results
+    return [results] if len(inputs) == 1 else [_explained(explain, [one])[0] for one in inputs]
 
 
 def _or_error(job: Callable[[], R]) -> R | SaliencyTubesError:

@@ -32,6 +32,8 @@ def replacing_file(target: Path, option: str) -> Iterator[Path]:
         yield staging
         staging.replace(target)
     except OSError as error:
+        if error.filename is not None and Path(error.filename) != staging:  # of another file: not for us to explain
+            raise
         raise OutputError(
             f"cannot write {target}: {error.strerror or error}. Check the folder's permissions and the free space, or "
             f"choose another {option}"

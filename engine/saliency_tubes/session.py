@@ -1,6 +1,7 @@
 """A loaded model: which device it runs on, and running it. What computes is behind a `Backend`."""
 
 import importlib.util
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -21,6 +22,7 @@ from .spec import stored_precision
 FASTEST_FIRST = (Device.CUDA, Device.OPENVINO, Device.CPU)
 _NAMES = {Device.CUDA: "CUDA", Device.TENSORRT: "TensorRT", Device.OPENVINO: "OpenVINO", Device.CPU: "the CPU"}
 _NVIDIA = (Device.CUDA, Device.TENSORRT)
+_ARM = ("arm64", "aarch64")  # processors for which ONNX Runtime has kernels of float16
 # What a float32 file may compute in, by device; the first is what it does when nothing is asked for.
 PRECISIONS = {
     Device.CPU: (Precision.FP32,),
@@ -140,6 +142,7 @@ def open_session(
     precision: Precision | str | None = None,
     cache: GraphCache | None = None,
     streams: int = 1,
+    digest: FileDigest | None = None,
 ) -> Session:
     """Load a model file on a device.
 
@@ -150,6 +153,7 @@ def open_session(
         precision: what float32 files compute in; None for float32, where the device has it. See `Precision`.
         cache: where to look for, and keep, the graph as optimised for the CPU. None: optimise it anew.
         streams: how many runs at once the CPU's cores are shared out to; 1 for the lowest latency.
+        digest: the file's SHA-256, where another session of it has that already.
 
     Raises:
         ModelFileError: no such file, not ONNX, or the runtime cannot load it.
@@ -161,22 +165,23 @@ def open_session(
             f"no model file at {path}: make one with `tubes export WEIGHTS --output {path}`, "
             "or name another with --model"
         )
+    how = _How(asked, cache, streams, digest or FileDigest(path))
     if wanted is not Device.AUTO:
         try:
-            return _open(path, wanted, asked, cache, streams, None)
+            return _open(path, wanted, how, None)
         except NotLoadedError as obstacle:
             raise DeviceError(f"{_NAMES[wanted]} did not load: {obstacle}. `--device cpu` needs none of this") from None
-    return _open_fastest(path, asked, cache, streams)
+    return _open_fastest(path, how)
 
 
 def import_backend(device: Device) -> None:
     """Import what `open_session` will import first, so that a thread can do the rest beside other imports."""
     if device is Device.AUTO:
         device = next(one for one in FASTEST_FIRST if installed(one) and not (one in _NVIDIA and nvidia.obstacle()))
-    if device is Device.OPENVINO and installed(device):
-        import_module("openvino")
-    elif device is not Device.OPENVINO:
-        import_module(".backend_nvidia" if device in _NVIDIA else ".backend_ort", __package__)
+    backend = {Device.OPENVINO: ".backend_openvino", Device.CPU: ".backend_ort"}.get(device, ".backend_nvidia")
+    module = import_module(backend, __package__)
+    if device is Device.OPENVINO:
+        module.obstacle()  # imports the runtime itself; what is wrong with it, `open_session` says
 
 
 def installed(device: Device) -> bool:
@@ -184,61 +189,69 @@ def installed(device: Device) -> bool:
     return device is not Device.OPENVINO or importlib.util.find_spec("openvino") is not None
 
 
-def _open_fastest(path: Path, asked: Precision | None, cache: GraphCache | None, streams: int) -> Session:
+@dataclass(frozen=True, eq=False)
+class _How:
+    """What `open_session` was asked for, beside the device."""
+
+    precision: Precision | None
+    cache: GraphCache | None
+    streams: int
+    digest: FileDigest
+
+
+def _open_fastest(path: Path, how: _How) -> Session:
     obstacles: list[str] = []
     for device in FASTEST_FIRST:
-        if not installed(device) or asked not in (None, *PRECISIONS[device], Precision.FP16):
+        if not installed(device) or how.precision not in (None, *PRECISIONS[device], Precision.FP16):
             continue
         note = f"running on {_NAMES[device]}: {'; '.join(obstacles)}" if obstacles else None
         try:
-            return _open(path, device, asked, cache, streams, note)
+            return _open(path, device, how, note)
         except NotLoadedError as obstacle:
             obstacles.append(str(obstacle))
-    reason = "; ".join(obstacles) or f"what computes in {asked} is not installed"
-    raise DeviceError(f"no device here computes in {asked} ({reason}): leave --precision out")
+    reason = "; ".join(obstacles) or f"what computes in {how.precision} is not installed"
+    raise DeviceError(f"no device here computes in {how.precision} ({reason}): leave --precision out")
 
 
-def _open(
-    path: Path, device: Device, asked: Precision | None, cache: GraphCache | None, streams: int, note: str | None
-) -> Session:
-    default = PRECISIONS[device][0]
-    precision = default if asked in (None, Precision.FP16) else asked
+def _open(path: Path, device: Device, how: _How, note: str | None) -> Session:
+    precision = PRECISIONS[device][0] if how.precision in (None, Precision.FP16) else how.precision
     if precision not in PRECISIONS[device]:
         known = " or ".join(PRECISIONS[device])
-        raise DeviceError(f"{_NAMES[device]} computes in {known}, not in {asked}: leave --precision out")
-    digest = FileDigest(path)
-    backend = _load(path, device, precision, cache, digest, streams)
-    return Session(backend, device, _agreed(path, backend, precision, asked), streams, note, digest)
+        raise DeviceError(f"{_NAMES[device]} computes in {known}, not in {precision}: leave --precision out")
+    backend = _load(path, device, precision, how)
+    agreed = _agreed(path, device, backend, precision, how.precision)
+    return Session(backend, device, agreed, how.streams, note, how.digest)
 
 
-def _load(
-    path: Path, device: Device, precision: Precision, cache: GraphCache | None, digest: FileDigest, streams: int
-) -> Backend:
+def _load(path: Path, device: Device, precision: Precision, how: _How) -> Backend:
     """What computes; a runtime is imported only where it is asked for."""
     if device is Device.OPENVINO:
         from .backend_openvino import open_openvino
 
-        return open_openvino(path, precision, cache, digest, streams)
+        return open_openvino(path, precision, how.cache, how.digest, how.streams)
     if device is Device.CPU:
         from .backend_ort import open_cpu
 
-        return open_cpu(path, cache, digest, streams)
+        return open_cpu(path, how.cache, how.digest, how.streams)
     if (reason := nvidia.obstacle()) is not None:  # asked before ONNX Runtime is imported
         raise NotLoadedError(reason)
     from .backend_nvidia import open_cuda, open_tensorrt
 
-    return open_cuda(path, precision, digest) if device is Device.CUDA else open_tensorrt(path, digest)
+    return open_cuda(path, precision, how.digest) if device is Device.CUDA else open_tensorrt(path, how.digest)
 
 
-def _agreed(path: Path, backend: Backend, precision: Precision, asked: Precision | None) -> Precision:
-    """What is computed in: a file that holds float16 says so itself, and leaves no choice."""
+def _agreed(path: Path, device: Device, backend: Backend, precision: Precision, asked: Precision | None) -> Precision:
+    """What is computed in: float16 files leave no choice, and are float32 where the device has no halves."""
     stored = stored_precision(backend.metadata)
     if asked is not None and (stored is Precision.FP16) != (asked is Precision.FP16):
         raise DeviceError(
             f"{path} was exported in {stored}, so it cannot run in {asked}: leave --precision out, or export the "
             f"weights again with `tubes export --precision {'fp16' if asked is Precision.FP16 else 'fp32'}`"
         )
-    return stored if stored is Precision.FP16 else precision
+    if stored is not Precision.FP16:
+        return precision
+    halves = device in _NVIDIA or (device is Device.CPU and platform.machine() in _ARM)
+    return Precision.FP16 if halves else Precision.FP32
 
 
 def _device(name: Device | str) -> Device:

@@ -1,6 +1,6 @@
 """The saliency tube: a class-activation map brought to the clip's size and normalised."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,7 +46,9 @@ def build_tubes(labels: Sequence[int], maps: NDArray[np.float32], shape: tuple[i
         maps: (L, t, h, w) float32, raw class-activation maps.
         shape: (T, H, W) of the tubes.
     """
-    volumes = upsample(maps, shape)
+    volumes: Iterable[NDArray[np.float32]] = upsample(maps, shape)
+    if len(labels) > 1:  # so that who keeps one tube does not keep them all
+        volumes = [volume.copy() for volume in volumes]
     return tuple(_normalised(*parts) for parts in zip(labels, maps, volumes, strict=True))
 
 

@@ -5,7 +5,6 @@ decodes lazily and yields `Frame`s in order.
 """
 
 import math
-import os
 import re
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -20,6 +19,7 @@ from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
 from ._opencv import cv2
+from .cores import usable_cores
 from .errors import SourceError
 
 _IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -28,7 +28,7 @@ _NOT_VIDEO_FORMATS = frozenset({"tty", "concat", "hls", "dash", "imf"})
 # A file whose pictures end this much before the time it announces was cut short.
 _SHORTFALL_SECONDS = 1.0
 _SHORTFALL_SHARE = 0.1
-_DECODERS = min(4, os.cpu_count() or 1)
+_DECODERS = min(4, usable_cores())
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,10 +189,13 @@ def open_clip(source: str | Path | NDArray[np.uint8] | Clip, threads: int = 0) -
     if isinstance(source, np.ndarray):
         return FrameArray(source)
     path = Path(source)
-    if path.is_dir():
-        return FrameFolder(path, threads)
-    if path.is_file():
-        return VideoFile(path, threads)
+    try:
+        if path.is_dir():
+            return FrameFolder(path, threads)
+        if path.is_file():
+            return VideoFile(path, threads)
+    except OSError as error:  # a name too long, or a folder that may not be entered
+        raise SourceError(f"{path} cannot be read ({error.strerror}): check the path and its permissions") from error
     what = "is neither a file nor a folder" if path.exists() else "does not exist"
     raise SourceError(f"{path} {what}: expected a video file, a GIF, or a folder of frames")
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import png
+from .cores import usable_cores
 from .errors import OutputError
 
 INFO_FILE = "info.json"
@@ -67,7 +68,7 @@ def write_all(jobs: Iterable[Callable[[], Path]]) -> list[Path]:
     Returns:
         What the jobs return, in their order. The first error is raised, once all jobs have ended.
     """
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         return list(pool.map(lambda job: job(), jobs))
 
 

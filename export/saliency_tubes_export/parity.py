@@ -75,6 +75,7 @@ def measure(network: MFNet3D, path: Path, spec: ModelSpec) -> ParityReport:
         features = network.features(torch.from_numpy(normalised(frames, spec.preprocessing)))
         logits = network.classifier(features.mean(dim=(2, 3, 4))).numpy()
     ours = session.run(frames)
+    session.digest.result()  # until then the file is open, and some systems let no open file be moved
     with np.errstate(invalid="ignore"):  # infinite values, as float16 may give, become NaN here, and do not pass
         logits_abs, logits_rel = _difference(ours.logits, logits)
         features_abs, features_rel = _difference(ours.features, features.numpy())

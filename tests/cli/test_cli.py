@@ -6,6 +6,7 @@ import subprocess
 import sys
 import sysconfig
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -174,7 +175,9 @@ def test_what_the_system_refuses_is_a_message_too(
     monkeypatch.setattr(Path, "is_dir", refuse)
 
     assert call("run", "clip.mp4", "--device", "cpu", monkeypatch=monkeypatch) == 1
-    assert capsys.readouterr().err == "error: clip.mp4: Permission denied\n"
+    assert capsys.readouterr().err == (
+        "error: clip.mp4 cannot be read (Permission denied): check the path and its permissions\n"
+    )
 
 
 def test_a_file_name_that_is_not_utf8_is_explained_all_the_same(workplace: Path) -> None:
@@ -315,6 +318,14 @@ def installed() -> Path:
     [
         (["--version"], 0, "saliency-tubes ", ""),
         (["run", "clip.mp4", "-l", "1", "--device", "cpu"], 0, "predicted  ", ""),
+        pytest.param(
+            ["run", "clip.mp4", "-l", "1", "--device", "openvino"],
+            0,
+            "predicted  ",
+            "",
+            marks=pytest.mark.skipif(not find_spec("openvino"), reason="openvino is not installed"),
+        ),
+        (["doctor"], 0, "cuda  ", ""),
         (["run", "clip.mp4", "-l", "9", "--device", "cpu"], 1, "", "error: label 9 is out of range"),
         (["run"], 2, "", "Usage: "),
     ],

@@ -1,5 +1,7 @@
 import ctypes
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +113,7 @@ class TestAsked:
         monkeypatch.setattr(nvidia, "obstacle", lambda: None)
         monkeypatch.setattr(nvidia, "gpu_name", lambda: "NVIDIA H100 80GB HBM3")
         monkeypatch.setattr(backend_nvidia, "_preload", lambda: None)
-        monkeypatch.setattr(backend_nvidia, "_check_taken", lambda *_: None)
+        monkeypatch.setattr(backend_nvidia, "_taken", lambda inference, _: inference)
         monkeypatch.setattr(backend_nvidia, "load", loading)
         monkeypatch.setattr(backend_nvidia, "BoundBackend", lambda inference, *_, **__: OrtBackend(inference))
         return made
@@ -126,20 +128,47 @@ class TestAsked:
         assert exact[1]["enable_cuda_graph"] == "1"
         assert exact[1]["cudnn_conv_algo_search"] == "EXHAUSTIVE"
 
+    @pytest.mark.usefixtures("asked")
+    def test_where_the_gpu_is_in_the_way_auto_goes_on_and_says_why(
+        self, model_file: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        loading = backend_nvidia.load
+
+        def full(path: Path, providers: list[Any], options: ort.SessionOptions) -> ort.InferenceSession:
+            if providers[0] != CPU[0]:
+                raise ModelFileError("cannot be loaded") from RuntimeError("CUDA out of memory")
+            return loading(path, providers, options)
+
+        monkeypatch.setattr(backend_nvidia, "load", full)
+
+        loaded = open_session(model_file)
+        assert loaded.device in ("cpu", "openvino")
+        assert "the GPU did not take this model (CUDA out of memory)" in (loaded.note or "")
+        with pytest.raises(DeviceError, match=r"CUDA did not load: the GPU did not take this model \(CUDA out of mem"):
+            open_session(model_file, "cuda")
+
+    @pytest.mark.usefixtures("asked")
+    def test_a_damaged_file_is_not_blamed_on_the_gpu(self, tmp_path: Path) -> None:
+        (tmp_path / "bad.onnx").write_bytes(b"no model")
+
+        with pytest.raises(ModelFileError, match=r"bad\.onnx is not a model"):
+            open_session(tmp_path / "bad.onnx", "auto")
+
     def test_a_graph_that_cannot_be_recorded_runs_without(
         self, model_file: Path, asked: list[Any], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         loading = backend_nvidia.load
 
         def refusing(path: Path, providers: list[Any], options: ort.SessionOptions) -> ort.InferenceSession:
-            if providers[0][1]["enable_cuda_graph"] == "1":
+            if providers[0][1].get("enable_cuda_graph") == "1":
                 raise ModelFileError("some nodes were given to the CPU")
             return loading(path, providers, options)
 
         monkeypatch.setattr(backend_nvidia, "load", refusing)
 
         assert open_session(model_file, "cuda").device == "cuda"
-        assert asked[-1][0][1]["enable_cuda_graph"] == "0"
+        assert asked[-1][0][0] == "CUDAExecutionProvider"
+        assert "enable_cuda_graph" not in asked[-1][0][1]
 
     def test_engines_stand_beside_the_model_by_its_content_and_the_gpu(self, tmp_path: Path, asked: list[Any]) -> None:
         model = write_tiny(tmp_path / "tiny.onnx")
@@ -221,6 +250,18 @@ class TestBuffers:
         assert first == [str(i) for i in range(1, 9)]
         assert identity(9) == "-1"
         assert identity(1) == "-1"  # dropped, and made anew at another address
+
+    def test_all_runs_are_on_one_thread(self, bound: BoundBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+        on = set()
+        real = bound._run_bound
+        monkeypatch.setattr(bound, "_run_bound", lambda frames: on.add(threading.get_ident()) or real(frames))
+
+        with ThreadPoolExecutor(3) as pool:
+            list(pool.map(bound.run, [clips(1)] * 6))
+        bound.run(clips(1))
+
+        assert len(on) == 1
+        assert on != {threading.get_ident()}
 
     @pytest.mark.parametrize(
         "frames", [np.zeros((1, FRAMES, 9, 9, 3), np.uint8), np.zeros((1, FRAMES, SIZE, SIZE, 3), np.float32)]

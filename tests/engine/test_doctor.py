@@ -17,7 +17,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
     monkeypatch.setattr(backend_openvino, "obstacle", lambda: has["openvino"])
     monkeypatch.setattr(backend_openvino, "has_bfloat16", lambda: has["bfloat16"])
     monkeypatch.setattr(nvidia, "gpu_name", lambda: "NVIDIA H100")
-    monkeypatch.setattr(doctor.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(doctor, "usable_cores", lambda: 2)
     return has
 
 

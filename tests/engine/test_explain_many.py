@@ -6,7 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from clips import moving_square, write_video
+from clips import moving_square, write_folder, write_video
 from numpy.typing import NDArray
 from saliency_tubes import Explanation, TubeModel, load_model, model
 from saliency_tubes.errors import LabelError, ModelFileError, OutputError, SaliencyTubesError, SourceError
@@ -168,6 +168,36 @@ def test_two_clips_of_one_name_do_not_replace_each_other(loaded: TubeModel, vide
     assert len(list(loaded.explain_many([videos[0], twin], 0))) == 2  # nothing is saved, so nothing is replaced
 
 
+@pytest.mark.parametrize(("one", "other"), [("...", "clip"), ("Clip", "clip")])
+def test_names_that_become_one_folder_are_one_name(
+    loaded: TubeModel, videos: list[Path], tmp_path: Path, one: str, other: str
+) -> None:
+    folders = [write_folder(tmp_path / str(i) / name, moving_square(8)) for i, name in enumerate((one, other))]
+
+    results = loaded.explain_many(folders, 0, out=tmp_path / "out")
+    next(results)
+    with pytest.raises(OutputError, match="a second clip is called clip"):
+        next(results)
+
+
+def test_a_path_that_the_system_refuses_is_a_bad_clip_like_others(loaded: TubeModel, videos: list[Path]) -> None:
+    failed: list[SaliencyTubesError] = []
+
+    sources = ["a" * 300, videos[0]]
+    results = list(loaded.explain_many(sources, 0, on_error=lambda _, error: failed.append(error)))
+
+    assert len(results) == 1
+    (error,) = failed
+    assert isinstance(error, SourceError)
+    assert "cannot be read (File name too long): check the path" in str(error)
+
+
+def test_a_tube_does_not_keep_its_batch(loaded: TubeModel, videos: list[Path]) -> None:
+    for explanation in loaded.explain_many(videos[:4], [0, 1], batch=4):
+        for tube in explanation.tubes:
+            assert tube.values.base is None or tube.values.base.nbytes == tube.values.nbytes
+
+
 def test_wrong_arguments_are_errors_before_a_clip_is_opened(loaded: TubeModel) -> None:
     with pytest.raises(LabelError, match="label 5 is out of range"):
         loaded.explain_many(["nowhere.mp4"], CLASSES)
@@ -182,7 +212,7 @@ def test_no_clips_are_no_explanations(loaded: TubeModel) -> None:
 
 
 def test_a_model_file_that_changed_under_it_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(model, "usable_cores", lambda: 2)
     path = write_tiny(tmp_path / "tubes.onnx")
     loaded = load_model(path, "cpu")
     write_tiny(path, tiny_spec(bias=tiny_spec().bias + np.float32(1)))

@@ -14,9 +14,9 @@ from saliency_tubes.errors import ModelFileError
 from saliency_tubes.graph_cache import GraphCache
 from saliency_tubes.session import open_session
 
-pytest.importorskip("onnx")
+onnx = pytest.importorskip("onnx")
 
-from tiny import tiny_spec, write_tiny
+from tiny import tiny_spec, write_tiny  # noqa: E402
 
 
 @pytest.fixture
@@ -145,6 +145,16 @@ def test_a_file_that_was_just_written_is_not_kept(
     opened(model, cache)
 
     assert entries(cache) == []
+
+
+def test_weights_in_files_of_their_own_are_not_kept(model: Path, cache: GraphCache) -> None:
+    plain = onnx.load(model)
+    onnx.save(plain, model, save_as_external_data=True, location="weights.bin", size_threshold=0)
+
+    expected = logits(model, None)
+
+    np.testing.assert_array_equal(logits(model, cache), expected)
+    assert entries(cache) == []  # what the file says is not all that decides
 
 
 def test_an_entry_of_another_file_under_its_name_is_not_believed(model: Path, cache: GraphCache) -> None:

@@ -165,6 +165,35 @@ def test_errors_among_the_results_are_not_finished() -> None:
     assert list(results) == [(1, error)]
 
 
+def test_a_batch_that_fails_as_a_whole_is_tried_one_by_one() -> None:
+    error = SourceError("not enough memory")
+    tried = []
+
+    def explain(batch: Sequence[int]) -> Sequence[int]:
+        tried.append(list(batch))
+        if len(batch) > 1 or batch[0] == 2:
+            raise error
+        return batch
+
+    results = overlapped(range(3), stages(explain=explain), batch=3, streams=1, workers=2)
+
+    assert list(results) == [(0, 0), (1, 1), (2, error)]
+    assert tried == [[0, 1, 2], [0], [1], [2]]
+
+
+@pytest.mark.parametrize("batch", [1, 2, 5])
+def test_sources_that_break_off_do_so_after_what_came_before(batch: int) -> None:
+    def sources() -> Iterator[int]:
+        yield from range(3)
+        raise LookupError("the list ends here")
+
+    results = overlapped(sources(), stages(), batch=batch, streams=2, workers=2)
+
+    assert [next(results) for _ in range(3)] == [(0, 0), (1, 1), (2, 2)]
+    with pytest.raises(LookupError, match="the list ends here"):
+        next(results)
+
+
 def test_an_error_of_ours_goes_through_and_stops_everything() -> None:
     def explain(batch: Sequence[int]) -> Sequence[int]:
         raise ZeroDivisionError

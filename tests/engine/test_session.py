@@ -1,3 +1,4 @@
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -136,11 +137,18 @@ class TestChoosing:
         with pytest.raises(DeviceError, match="CUDA computes in fp32 or tf32, not in bf16"):
             open_session(model_file, "cuda", Precision.BF16)
 
-    def test_fp16_is_a_matter_of_the_file(self, model_file: Path, tmp_path: Path) -> None:
+    @pytest.mark.usefixtures("loads")
+    def test_fp16_is_a_matter_of_the_file(
+        self, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         halves = write_tiny(tmp_path / "halves.onnx", tiny_spec(precision=Precision.FP16))
 
-        assert open_session(halves, "cpu").precision == "fp16"
-        assert open_session(halves, "cpu", "fp16").precision == "fp16"
+        assert open_session(halves, "cuda").precision == "fp16"
+        assert open_session(halves, "cuda", "fp16").precision == "fp16"
+        for machine, expected in (("x86_64", "fp32"), ("aarch64", "fp16")):
+            monkeypatch.setattr(session.platform, "machine", lambda name=machine: name)
+            assert open_session(halves, "cpu").precision == expected  # what has no halves computes in float32
+            assert open_session(halves, "openvino").precision == "fp32"
         with pytest.raises(DeviceError, match=r"halves\.onnx was exported in fp16, so it cannot run in fp32"):
             open_session(halves, "cpu", "fp32")
         with pytest.raises(
@@ -216,21 +224,55 @@ def test_without_openvino_the_error_says_how_to_install_it(model_file: Path, mon
     [
         (Device.CPU, True, True, ".backend_ort"),
         (Device.CUDA, False, True, ".backend_nvidia"),
-        (Device.OPENVINO, True, True, "openvino"),
-        (Device.OPENVINO, True, False, None),
+        (Device.TENSORRT, False, True, ".backend_nvidia"),
+        (Device.OPENVINO, True, True, ".backend_openvino"),
+        (Device.OPENVINO, True, False, ".backend_openvino"),
         (Device.AUTO, True, True, ".backend_nvidia"),
-        (Device.AUTO, False, True, "openvino"),
+        (Device.AUTO, False, True, ".backend_openvino"),
         (Device.AUTO, False, False, ".backend_ort"),
     ],
 )
 def test_the_runtime_that_will_be_needed_is_imported_ahead(
-    device: Device, gpu: bool, openvino: bool, expected: str | None, monkeypatch: pytest.MonkeyPatch
+    device: Device, gpu: bool, openvino: bool, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     imported = []
+    real = session.import_module
     monkeypatch.setattr(session.nvidia, "obstacle", lambda: None if gpu else "no GPU")
     monkeypatch.setattr(session, "installed", lambda device: openvino or device is not Device.OPENVINO)
-    monkeypatch.setattr(session, "import_module", lambda name, _=None: imported.append(name))
+    monkeypatch.setattr(session, "import_module", lambda *name: imported.append(name[0]) or real(*name))
 
     session.import_backend(device)
 
-    assert imported == ([] if expected is None else [expected])
+    assert imported == [expected]
+
+
+def test_a_broken_openvino_is_passed_over_with_a_word(model_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "openvino").mkdir()
+    (tmp_path / "openvino" / "__init__.py").write_text("raise ImportError('libtbb.so.12: cannot open')")
+    script = (
+        f"import sys; sys.path.insert(0, {str(tmp_path)!r})\n"
+        "from saliency_tubes.session import *\n"
+        "import_backend(Device.OPENVINO)\n"
+        f"loaded = open_session(Path({str(model_file)!r}))\n"
+        "print(loaded.device, loaded.note)"
+    )
+
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+
+    assert result.stderr == ""
+    assert result.stdout.startswith(("cpu running on the CPU: ", "cuda None"))
+    assert "libtbb.so.12: cannot open" in result.stdout or result.stdout.startswith("cuda")
+
+
+@needs_openvino
+def test_openvino_does_not_report_its_import() -> None:
+    script = (
+        "import sys, threading\n"
+        "from saliency_tubes import backend_openvino\n"
+        "assert backend_openvino.obstacle() is None\n"
+        "print('openvino_telemetry' in sys.modules, threading.active_count())"
+    )
+
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+
+    assert result.stdout.split() == ["False", "1"]

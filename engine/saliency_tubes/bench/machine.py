@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from ..cores import usable_cores
+
 # Several distributions may provide one library; the first that is installed counts.
 _DISTRIBUTIONS = {
     "saliency-tubes": ("saliency-tubes",),
@@ -60,7 +62,7 @@ def describe() -> Machine:
     """Describe this machine."""
     return Machine(
         cpu=_cpu(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=usable_cores(),
         gpu=_gpu(),
         memory_gib=_memory_gib(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",

@@ -37,7 +37,7 @@ _SLOWEST_BATCH_SECONDS = 5.0  # the next one takes twice as long and twice the m
 _COLD_RUNS = 3
 _LABEL = 0  # any: no stage's time depends on it
 # The command itself, however this package was found; its script may not be on the path.
-_TUBES = [sys.executable, "-c", "from saliency_tubes.cli import main; main()"]
+_TUBES = [sys.executable, "-c", "from saliency_tubes.cli import entry; entry()"]
 
 Prepare = Callable[[ModelSpec, Device, NDArray[np.uint8], Path], Opponent]
 
