@@ -19,14 +19,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from . import texts
 from ._version import __version__
 from .choices import Against, Artifact, Device, Layout, Norm, Precision
 from .errors import DependencyError, SaliencyTubesError
 from .graph_cache import PUBLISHER, GraphCache
 
 if TYPE_CHECKING:
-    from .doctor import Diagnosis
-    from .explanation import Explanation, Score
     from .model import TubeModel
     from .spec import ModelSpec
     from .video import Clip
@@ -150,7 +149,7 @@ def run(
         folders = explanation.save(out, progress, artifacts=save or tuple(Artifact))
     for note in explanation.notes:
         _say(f"note: {note}", error=True)
-    _say(json.dumps(_run_document(explanation, folders)) if as_json else _run_text(explanation, folders))
+    _say(json.dumps(texts.run_document(explanation, folders)) if as_json else texts.run_text(explanation, folders))
 
 
 @app.command(epilog="Example:\n\n  tubes info tubes.onnx --json")
@@ -161,7 +160,7 @@ def info(
 ) -> None:
     """Show what a model file says of itself."""
     spec = _load_spec(model)
-    _say(json.dumps(spec.describe()) if as_json else _info_text(model, spec))
+    _say(json.dumps(spec.describe()) if as_json else texts.info_text(model, spec))
 
 
 @app.command(epilog="Example:\n\n  tubes doctor --model tubes.onnx")
@@ -177,7 +176,7 @@ def doctor(
     from .doctor import diagnose
 
     diagnosis = diagnose(spec)
-    _say(json.dumps(asdict(diagnosis)) if as_json else _doctor_text(diagnosis))
+    _say(json.dumps(asdict(diagnosis)) if as_json else texts.doctor_text(diagnosis))
 
 
 @app.command(
@@ -358,77 +357,3 @@ def _progress() -> Iterator[Callable[[str], None]]:
 def _say(text: str, error: bool = False) -> None:
     """Print text that may hold file and class names from elsewhere: nothing in it may steer the terminal."""
     typer.echo("".join(c if c.isprintable() or c == "\n" else "?" for c in text), err=error)
-
-
-def _run_document(explanation: "Explanation", folders: tuple[Path, ...]) -> dict[str, Any]:
-    return {
-        "clip": explanation.clip.name,
-        "predicted": asdict(explanation.predicted),
-        "top5": [asdict(score) for score in explanation.top()],
-        "labels": [
-            asdict(explanation.score(tube.label)) | {"out": str(folder)}
-            for tube, folder in zip(explanation.tubes, folders, strict=True)
-        ],
-        "device": explanation.model.device,
-        "notes": explanation.notes,
-    }
-
-
-def _run_text(explanation: "Explanation", folders: tuple[Path, ...]) -> str:
-    lines = [f"predicted  {_score_text(explanation.predicted)}"]
-    for tube, folder in zip(explanation.tubes, folders, strict=True):
-        lines += [f"label      {_score_text(explanation.score(tube.label))}", f"  written to {folder}"]
-    return "\n".join(lines)
-
-
-def _info_text(model: Path, spec: "ModelSpec") -> str:
-    T, H, W, _ = spec.input_shape
-    C, t, h, w = spec.features_shape
-    size = spec.preprocessing.resize_hw
-    rows = [
-        ("model", str(model)),
-        ("network", f"{spec.architecture}, {spec.num_classes} classes, head {spec.head}, layout {spec.layout}"),
-        ("precision", f"{spec.precision} inside, float32 logits and features"),
-        ("input", f"{T} frames ({spec.sampling} sampling), {H}x{W} centre crop of {size[0]}x{size[1]}"),
-        ("features", f"{C} channels in {t} steps of time and {h}x{w} places"),
-        (
-            "norm",
-            f"{spec.preprocessing.name}: mean {_numbers(spec.preprocessing.mean)}, "
-            f"std {_numbers(spec.preprocessing.std)} (RGB, after /255)",
-        ),
-        ("checkpoint", f"{spec.checkpoint_name}, sha256 {spec.checkpoint_sha256}"),
-        ("made with", ", ".join(f"{name} {version}" for name, version in spec.versions)),
-    ]
-    if spec.parity is not None:
-        rows.append(
-            (
-                "parity",
-                f"logits {spec.parity.logits_rel:.1e}, features {spec.parity.features_rel:.1e} relative "
-                f"to {spec.parity.reference} (tolerance {spec.parity.tolerance:.0e}); "
-                f"completeness {spec.parity.completeness:.1e}",
-            )
-        )
-    names = spec.labels or ()
-    rows += [("labels", "none: classes go by their numbers")] if not names else []
-    rows += [("" if i else "labels", f"{i} {name}") for i, name in enumerate(names)]
-    return "\n".join(f"{key:<11}{value}" for key, value in rows)
-
-
-def _doctor_text(diagnosis: "Diagnosis") -> str:
-    lines = []
-    for finding in diagnosis.findings:
-        state = f"ready ({', '.join(finding.precisions)})" if finding.ready else "not here"
-        lines.append(f"{finding.device:<11}{state}: {finding.remark}")
-    lines.append(f"{'auto':<11}takes {diagnosis.chosen}")
-    lines += [f"{'faster' if i == 0 else '':<11}{advice}" for i, advice in enumerate(diagnosis.advice)]
-    lines.append(f"{'versions':<11}{', '.join(f'{name} {version}' for name, version in diagnosis.versions)}")
-    return "\n".join(lines)
-
-
-def _numbers(values: tuple[float, ...]) -> str:
-    return " ".join(f"{value:.4f}" for value in values)
-
-
-def _score_text(score: "Score") -> str:
-    name = "" if score.name is None else f" {score.name}"
-    return f"{score.index}{name} (probability {score.probability:.4f}, logit {score.logit:.4f})"

@@ -1,0 +1,88 @@
+"""What the commands print, as text for people and as documents for scripts."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .doctor import Diagnosis
+    from .explanation import Explanation, Score
+    from .spec import ModelSpec
+
+
+def run_document(explanation: "Explanation", folders: tuple[Path, ...]) -> dict[str, Any]:
+    """What `tubes run --json` prints, as JSON types."""
+    return {
+        "clip": explanation.clip.name,
+        "predicted": asdict(explanation.predicted),
+        "top5": [asdict(score) for score in explanation.top()],
+        "labels": [
+            asdict(explanation.score(tube.label)) | {"out": str(folder)}
+            for tube, folder in zip(explanation.tubes, folders, strict=True)
+        ],
+        "device": explanation.model.device,
+        "notes": explanation.notes,
+    }
+
+
+def run_text(explanation: "Explanation", folders: tuple[Path, ...]) -> str:
+    """The prediction, and where each label was written."""
+    lines = [f"predicted  {_score_text(explanation.predicted)}"]
+    for tube, folder in zip(explanation.tubes, folders, strict=True):
+        lines += [f"label      {_score_text(explanation.score(tube.label))}", f"  written to {folder}"]
+    return "\n".join(lines)
+
+
+def info_text(model: Path, spec: "ModelSpec") -> str:
+    """A model file's own account, aligned."""
+    T, H, W, _ = spec.input_shape
+    C, t, h, w = spec.features_shape
+    size = spec.preprocessing.resize_hw
+    rows = [
+        ("model", str(model)),
+        ("network", f"{spec.architecture}, {spec.num_classes} classes, head {spec.head}, layout {spec.layout}"),
+        ("precision", f"{spec.precision} inside, float32 logits and features"),
+        ("input", f"{T} frames ({spec.sampling} sampling), {H}x{W} centre crop of {size[0]}x{size[1]}"),
+        ("features", f"{C} channels in {t} steps of time and {h}x{w} places"),
+        (
+            "norm",
+            f"{spec.preprocessing.name}: mean {_numbers(spec.preprocessing.mean)}, "
+            f"std {_numbers(spec.preprocessing.std)} (RGB, after /255)",
+        ),
+        ("checkpoint", f"{spec.checkpoint_name}, sha256 {spec.checkpoint_sha256}"),
+        ("made with", ", ".join(f"{name} {version}" for name, version in spec.versions)),
+    ]
+    if spec.parity is not None:
+        rows.append(
+            (
+                "parity",
+                f"logits {spec.parity.logits_rel:.1e}, features {spec.parity.features_rel:.1e} relative "
+                f"to {spec.parity.reference} (tolerance {spec.parity.tolerance:.0e}); "
+                f"completeness {spec.parity.completeness:.1e}",
+            )
+        )
+    names = spec.labels or ()
+    rows += [("labels", "none: classes go by their numbers")] if not names else []
+    rows += [("" if i else "labels", f"{i} {name}") for i, name in enumerate(names)]
+    return "\n".join(f"{key:<11}{value}" for key, value in rows)
+
+
+def doctor_text(diagnosis: "Diagnosis") -> str:
+    """One line for each device, what `auto` takes, advice, versions."""
+    lines = []
+    for finding in diagnosis.findings:
+        state = f"ready ({', '.join(finding.precisions)})" if finding.ready else "not here"
+        lines.append(f"{finding.device:<11}{state}: {finding.remark}")
+    lines.append(f"{'auto':<11}takes {diagnosis.chosen}")
+    lines += [f"{'faster' if i == 0 else '':<11}{advice}" for i, advice in enumerate(diagnosis.advice)]
+    lines.append(f"{'versions':<11}{', '.join(f'{name} {version}' for name, version in diagnosis.versions)}")
+    return "\n".join(lines)
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.4f}" for value in values)
+
+
+def _score_text(score: "Score") -> str:
+    name = "" if score.name is None else f" {score.name}"
+    return f"{score.index}{name} (probability {score.probability:.4f}, logit {score.logit:.4f})"
