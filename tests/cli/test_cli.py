@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import sysconfig
+import threading
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from clips import moving_square, write_folder, write_video
 from saliency_tubes import cli
+from saliency_tubes.graph_cache import PUBLISHER
 from tiny import FRAMES, LABELS, tiny_spec, write_tiny
 
 COMMAND = Path(sysconfig.get_path("scripts")) / "tubes"
@@ -353,3 +355,38 @@ def test_the_installed_command_keeps_the_graph_before_it_ends(workplace: Path, i
         subprocess.run(command, check=True, capture_output=True, env=environment, timeout=60)
         (entry,) = cache.iterdir()
         assert sorted(file.name for file in entry.iterdir()) == ["content.json", "graph.bin", "graph.onnx"]
+
+
+@pytest.mark.parametrize(("stopped", "code"), [(None, 0), (0, 0), (1, 1), (143, 143)])
+def test_the_process_ends_when_all_is_written(stopped: int | None, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[object] = []
+
+    def main() -> None:
+        def publish() -> None:
+            time.sleep(0.2)
+            events.append("published")
+
+        threading.Thread(target=publish, name=PUBLISHER).start()
+        threading.Thread(target=threading.Event().wait, args=(1,), daemon=True).start()  # nobody waits for others
+        raise SystemExit(stopped)
+
+    monkeypatch.setattr(cli, "main", main)
+    monkeypatch.setattr(sys.stdout, "flush", lambda: events.append("flushed"))
+    monkeypatch.setattr(cli.os, "_exit", lambda code: events.append(code))
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "4")
+
+    cli.entry()
+
+    assert events == ["published", "flushed", code]
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "4"  # what the user said stands
+
+
+def test_a_sentence_as_exit_code_is_left_to_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    def main() -> None:
+        raise SystemExit("no")
+
+    monkeypatch.setattr(cli, "main", main)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+
+    with pytest.raises(SystemExit, match="no"):
+        cli.entry()

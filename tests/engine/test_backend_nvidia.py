@@ -152,7 +152,7 @@ class TestAsked:
         (tmp_path / "bad.onnx").write_bytes(b"no model")
 
         with pytest.raises(ModelFileError, match=r"bad\.onnx is not a model"):
-            open_session(tmp_path / "bad.onnx", "auto")
+            open_session(tmp_path / "bad.onnx", "cuda")
 
     def test_a_graph_that_cannot_be_recorded_runs_without(
         self, model_file: Path, asked: list[Any], monkeypatch: pytest.MonkeyPatch

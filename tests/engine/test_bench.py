@@ -202,6 +202,13 @@ def test_a_synthetic_clip_is_seeded_and_its_frames_can_be_read(tmp_path: Path) -
     assert np.abs(read.astype(int) - frames).mean() < 12  # JPEG
 
 
+def test_what_goes_wrong_with_another_file_is_not_blamed_on_the_output(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"elsewhere"), replacing_file(tmp_path / "out.json", "--json"):
+        (tmp_path / "elsewhere").read_bytes()
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_file_is_replaced_at_the_end_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "bench.json"
     target.write_text("old")

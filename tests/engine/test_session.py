@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from saliency_tubes import backend_openvino, session
+from saliency_tubes import backend_openvino, backend_ort, session
 from saliency_tubes.choices import Device, Precision
 from saliency_tubes.errors import DeviceError, ModelFileError, NotLoadedError
 from saliency_tubes.session import open_session
@@ -276,3 +276,18 @@ def test_openvino_does_not_report_its_import() -> None:
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
 
     assert result.stdout.split() == ["False", "1"]
+
+
+@pytest.mark.parametrize(("cores", "streams", "threads"), [(16, 1, 0), (2, 2, 1), (16, 4, 13), (1, 4, 1)])
+def test_streams_share_out_the_cores(
+    model_file: Path, cores: int, streams: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    real = backend_ort.session_options
+    monkeypatch.setattr(backend_ort, "usable_cores", lambda: cores)
+    monkeypatch.setattr(backend_ort, "session_options", lambda threads: asked.append(threads) or real(1))
+
+    loaded = open_session(model_file, "cpu", streams=streams)
+
+    assert loaded.streams == streams
+    assert asked == [threads]  # one thread of each run is its caller's
