@@ -140,9 +140,8 @@ class TubeModel:
                     f"a second clip is called {clip_name(source)}, and would replace the first in {out}: rename it, or "
                     "explain it into another folder"
                 )
-            return read_crops(
-                open_clip(source, threads=1), self.spec
-            )  # as many clips are read at once as there are cores
+            clip = open_clip(source, threads=1)  # other clips have the other cores
+            return read_crops(clip, self.spec)
 
         def explain(batch: Sequence[Crops]) -> list[Explanation | SaliencyTubesError]:
             return self._build(batch, *self._run(session, batch), wanted, top_k)
