@@ -11,7 +11,7 @@ from saliency_tubes.activation import class_activation_map
 from saliency_tubes.blas import one_blas_thread
 from saliency_tubes.session import Session, open_session
 from saliency_tubes.spec import ModelSpec
-from saliency_tubes.tube import Tube, build_tube
+from saliency_tubes.tube import Tube, build_tubes
 from saliency_tubes_export import reference
 from torch import nn
 
@@ -34,10 +34,10 @@ def coarse_map(features: NDArray[np.float32], weight: NDArray[np.float32]) -> ND
     return class_activation_map(features[0], weight)
 
 
-def tubes_of(maps: NDArray[np.float32], label: int, shape: tuple[int, int, int]) -> list[Tube]:
+def tubes_of(maps: NDArray[np.float32], label: int, shape: tuple[int, int, int]) -> tuple[Tube, ...]:
     """The normalised tubes, of `shape` (T, H, W), of the raw maps (N, t, h, w) float32 of one class."""
     with one_blas_thread():
-        return [build_tube(label, raw, shape) for raw in maps]
+        return build_tubes([label] * len(maps), maps, shape)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,9 +58,10 @@ class Ours:
         """(N, t, h, w) float32, the raw maps of `frames`, (N, T, H, W, 3) uint8 RGB."""
         features = self.session.run(frames).features
         with one_blas_thread():
-            return np.stack([class_activation_map(clip, self.weight) for clip in features])
+            weights = np.broadcast_to(self.weight, (len(features), 1, len(self.weight)))
+            return class_activation_map(features, weights)[:, 0]
 
-    def tubes(self, frames: NDArray[np.uint8]) -> list[Tube]:
+    def tubes(self, frames: NDArray[np.uint8]) -> tuple[Tube, ...]:
         """The tubes of `frames`, (N, T, H, W, 3) uint8 RGB."""
         T, H, W = frames.shape[1:4]
         return tubes_of(self.maps(frames), self.label, (T, H, W))

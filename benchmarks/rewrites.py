@@ -23,6 +23,7 @@ from saliency_tubes_export.tail import expose, find_tail
 
 from .harness import Result, Row, TimesFaster
 from .inputs import Inputs
+from .pipeline import rgb_frames
 
 NAME = "rewrites"
 _SCALE = "scale in kernels"
@@ -36,7 +37,7 @@ _RELATIVE_TOLERANCE = 1e-4
 def measure(inputs: Inputs, clock: Clock) -> list[Row]:
     """Race the whole against what lacks a part: one result for every rewrite, and one for all of them."""
     clip = reference.load_clip(inputs.frames)
-    frames = np.ascontiguousarray(np.stack(clip.pictures)[None, ..., ::-1])  # BGR to RGB
+    frames = rgb_frames(clip)
     left_out = {f"without {one}": _EVERYTHING - {one} for one in (*Rewrite, _SCALE)} | {"without any": _NOTHING}
     plain = _plain(inputs.weights)
     ours, *others = (_session(plain, kept, inputs.folder) for kept in (_EVERYTHING, *left_out.values()))

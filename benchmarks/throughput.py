@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 from saliency_tubes import load_model
 from saliency_tubes.bench.cold import run_cold
-from saliency_tubes.bench.race import Clock, mean_seconds
+from saliency_tubes.bench.race import Clock, seconds
 
 from .harness import Result, Row, TimesFaster, Within
 from .inputs import Inputs
@@ -55,9 +55,9 @@ def measure(inputs: Inputs, clock: Clock) -> list[Row]:
     def sampler(name: str, job: Callable[[Path], None]) -> Callable[[int], float]:
         def sample(turn: int) -> float:
             started = time.process_time()
-            seconds = mean_seconds(lambda: job(inputs.folder / f"{name}-{turn}"), 1)
-            cores[name].append((time.process_time() - started) / seconds)
-            return seconds / _CLIPS
+            taken = seconds(lambda: job(inputs.folder / f"{name}-{turn}"))
+            cores[name].append((time.process_time() - started) / taken)
+            return taken / _CLIPS
 
         return sample
 

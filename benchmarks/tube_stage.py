@@ -17,7 +17,7 @@ import numpy as np
 from saliency_tubes.activation import class_activation_map
 from saliency_tubes.bench.race import Clock, mean_seconds, seconds
 from saliency_tubes.blas import one_blas_thread
-from saliency_tubes.tube import build_tube
+from saliency_tubes.tube import Tube, build_tubes
 from saliency_tubes.upsample import spline_matrix
 from saliency_tubes_export import reference
 
@@ -37,13 +37,13 @@ def measure(inputs: Inputs, clock: Clock) -> list[Row]:
     _, tensor = reference.infer(network, reference.load_clip(inputs.frames).tensor)
     features, weight = np.ascontiguousarray(tensor[0].numpy()), reference.classifier_row(network, inputs.label)
 
-    def ours() -> object:
-        return build_tube(inputs.label, class_activation_map(features, weight), _SHAPE)
+    def ours() -> tuple[Tube, ...]:
+        return build_tubes([inputs.label], class_activation_map(features, weight)[None], _SHAPE)
 
     spline_matrix.cache_clear()
     first = seconds(ours)
     difference = compare_tubes(
-        build_tube(inputs.label, class_activation_map(features, weight), _SHAPE).values,
+        ours()[0].values,
         reference.build_tube(features, weight),
     )
     with one_blas_thread():

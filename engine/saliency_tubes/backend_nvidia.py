@@ -11,9 +11,9 @@ from typing import Any
 import onnxruntime as ort
 
 from . import nvidia
-from .backend_ort import CPU, LOG_NOTHING, RUNTIME, BoundBackend, OrtBackend, first_line, load, session_options
+from .backend_ort import CPU, LOG_NOTHING, RUNTIME, BoundBackend, OrtBackend, load, session_options
 from .choices import Precision
-from .errors import ModelFileError, NotLoadedError
+from .errors import ModelFileError, NotLoadedError, first_line
 from .graph_cache import FileDigest
 from .spec import stored_precision
 

@@ -16,7 +16,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from .cores import usable_cores
-from .errors import ModelFileError
+from .errors import ModelFileError, first_line
 from .graph_cache import FileDigest, GraphCache
 from .spec import SCHEMA_KEY
 
@@ -206,8 +206,3 @@ def session_options(threads: int = 0, log: int = _LOG_ERRORS_ONLY) -> ort.Sessio
     options.enable_mem_pattern = False
     options.log_severity_level = log
     return options
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its kind where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -18,6 +18,11 @@ Each message says what was expected, what came, and what to do next.
 """
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its kind where it has none: other libraries' texts run to pages."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 class SaliencyTubesError(Exception):
     """Root of the tree: catch this to catch every deliberate error of the package."""
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from . import nvidia
 from .choices import Device, Precision
-from .errors import DeviceError, ModelFileError, NotLoadedError
+from .errors import DeviceError, ModelFileError, NotLoadedError, first_line
 from .graph_cache import FileDigest, GraphCache
 from .spec import stored_precision
 
@@ -128,10 +128,9 @@ class Session:
         try:
             logits, features = self.backend.run(frames)
         except Exception as error:  # the runtimes' exceptions share no public base class
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise ModelFileError(
                 f"{self.runtime} could not run this model on {self.device} with frames of shape {frames.shape} "
-                f"{frames.dtype}: {reason}"
+                f"{frames.dtype}: {first_line(error)}"
             ) from error
         return Activations(logits=logits, features=features)
 

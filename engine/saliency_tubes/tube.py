@@ -52,11 +52,6 @@ def build_tubes(labels: Sequence[int], maps: NDArray[np.float32], shape: tuple[i
     return tuple(_normalised(*parts) for parts in zip(labels, maps, volumes, strict=True))
 
 
-def build_tube(label: int, raw: NDArray[np.float32], shape: tuple[int, int, int]) -> Tube:
-    """The tube of one raw (t, h, w) float32 map; see `build_tubes`."""
-    return build_tubes([label], raw[None], shape)[0]
-
-
 def _normalised(label: int, raw: NDArray[np.float32], values: NDArray[np.float32]) -> Tube:
     """The tube of an upsampled map; `values` are normalised in place."""
     low, high = float(values.min()), float(values.max())

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors.torch import load_file
-from saliency_tubes.errors import CheckpointError
+from saliency_tubes.errors import CheckpointError, first_line
 from torch import Tensor
 
 from .mfnet3d import FEATURE_CHANNELS, MFNet3D
@@ -74,9 +74,8 @@ def _read(path: Path) -> object:
             ) from error
         raise CheckpointError(f"{path} is not a checkpoint that PyTorch can read safely: {_WHAT}") from error
     except Exception as error:  # a damaged pickle can fail in any way
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise CheckpointError(
-            f"{path} cannot be read as a checkpoint ({first_line:.120}): {_WHAT}. Is the file complete?"
+            f"{path} cannot be read as a checkpoint ({first_line(error):.120}): {_WHAT}. Is the file complete?"
         ) from error
 
 

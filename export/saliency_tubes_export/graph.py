@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from saliency_tubes.errors import ExportError
+from saliency_tubes.errors import ExportError, first_line
 from saliency_tubes.spec import Preprocessing
 
 from .convolution import attributes_of
@@ -44,10 +44,9 @@ def plain_classifier(network: MFNet3D, frames: int, size: int, opset: int) -> on
                 verbose=False,
             )
     except Exception as error:  # the exporter passes on whatever its stages raise
-        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ExportError(
             f"PyTorch {torch.__version__} could not export the network for {frames} frames of {size}x{size} with opset "
-            f"{opset}: {first_line}"
+            f"{opset}: {first_line(error)}"
         ) from error
     if program is None:
         raise ExportError(f"PyTorch {torch.__version__} exported nothing: is another exporter configured?")

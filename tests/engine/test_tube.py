@@ -1,13 +1,13 @@
 import numpy as np
 import pytest
-from saliency_tubes.tube import build_tube
+from saliency_tubes.tube import build_tubes
 
 
 def test_a_tube_is_the_upsampled_map_normalised_once_over_the_volume() -> None:
     ndimage = pytest.importorskip("scipy.ndimage")
     raw = np.random.default_rng(0).standard_normal((8, 7, 7)).astype(np.float32)
 
-    tube = build_tube(3, raw, (16, 28, 28))
+    (tube,) = build_tubes([3], raw[None], (16, 28, 28))
 
     zoomed = ndimage.zoom(raw, (2, 4, 4))
     np.testing.assert_allclose(tube.values, (zoomed - zoomed.min()) / np.ptp(zoomed), atol=1e-5)
@@ -23,14 +23,14 @@ def test_building_a_tube_leaves_the_map_as_it_was() -> None:
     raw = np.random.default_rng(0).standard_normal((2, 3, 3)).astype(np.float32)
     before = raw.copy()
 
-    build_tube(0, raw, (2, 3, 3))
+    build_tubes([0], raw[None], (2, 3, 3))
 
     np.testing.assert_array_equal(raw, before)
 
 
 @pytest.mark.parametrize("value", [0.0, -3.7, 1e30])
 def test_a_constant_map_gives_zeros_and_says_so(value: float) -> None:
-    tube = build_tube(0, np.full((4, 3, 3), value, dtype=np.float32), (8, 9, 9))
+    (tube,) = build_tubes([0], np.full((1, 4, 3, 3), value, dtype=np.float32), (8, 9, 9))
 
     assert tube.is_constant
     assert not tube.values.any()
@@ -41,7 +41,7 @@ def test_a_map_that_varies_is_not_called_constant() -> None:
     raw = np.zeros((2, 2, 2), dtype=np.float32)
     raw[1, 1, 1] = 1e-20
 
-    tube = build_tube(0, raw, (4, 4, 4))
+    (tube,) = build_tubes([0], raw[None], (4, 4, 4))
 
     assert not tube.is_constant
     assert tube.values.max() == 1
