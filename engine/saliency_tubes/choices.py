@@ -1,6 +1,11 @@
 """What options can be, by name: apart from the rest, so that a command line can be read before anything is imported."""
 
 from enum import StrEnum
+from typing import TypeVar
+
+from .errors import OptionError
+
+E = TypeVar("E", bound=StrEnum)
 
 
 class Device(StrEnum):
@@ -47,11 +52,47 @@ class Norm(StrEnum):
     MFNET = "mfnet"
 
 
-class Artifact(StrEnum):
-    """What can be written for an explained label."""
+class SamplingName(StrEnum):
+    """Which frames of a clip the network sees."""
 
+    UNIFORM = "uniform"  # one window at even distances over the whole clip, as the published script
+    STEPPED = "stepped"  # one window of every step-th frame, as the published frame extractor
+    DENSE = "dense"  # windows that slide over the whole video
+
+
+class Fit(StrEnum):
+    """How a frame of any shape is brought to the network's square input."""
+
+    SQUASH_CROP = "squash-crop"  # squashed, then the centre cut out, as the published script
+    SHORT_SIDE = "short-side"  # resized with its aspect kept, then the centre cut out
+    WHOLE = "whole"  # all of it, squashed
+
+
+class Artifact(StrEnum):
+    """What can be written for an explained clip."""
+
+    OVERLAY = "overlay"
+    SHEET = "sheet"
+    TIMELINE = "timeline"
+    HTML = "html"
     HEATMAP = "heatmap"
     FOCUSMAP = "focusmap"
-    OVERLAY = "overlay"
     GIF = "gif"
     NPZ = "npz"
+    COMPARISON = "comparison"
+
+
+# What is written unless it is said otherwise: what one wants to look at first.
+USEFUL = (Artifact.OVERLAY, Artifact.SHEET, Artifact.TIMELINE, Artifact.HTML)
+
+
+def choice(kind: type[E], value: str, option: str) -> E:
+    """The member of `kind` that `value` names.
+
+    Raises:
+        OptionError: it names none.
+    """
+    try:
+        return kind(value)
+    except ValueError:
+        raise OptionError(f"{option} is {value!r}: expected one of {', '.join(kind)}") from None

@@ -2,6 +2,7 @@
 
     SaliencyTubesError
     ├── SourceError       a clip that cannot be read: missing, not a video, empty, frames of different sizes
+    ├── OptionError       a value of an option outside its range
     ├── LabelError        a label out of range, or a name the model does not know
     ├── ModelFileError    a model file that is not ONNX, lacks our metadata, or contradicts it
     ├── DeviceError       a device asked for by name that did not load, or a precision it does not have
@@ -29,6 +30,10 @@ class SaliencyTubesError(Exception):
 
 class SourceError(SaliencyTubesError):
     """A clip could not be read."""
+
+
+class OptionError(SaliencyTubesError, ValueError):
+    """An option has a value that means nothing: out of its range, or unknown."""
 
 
 class LabelError(SaliencyTubesError):

@@ -1,34 +1,34 @@
 """What a user holds after a run: the prediction, one tube for every label, and `save`."""
 
 import platform
-import time
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
-from functools import cached_property, partial
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
 from numpy.typing import NDArray
 
-from . import render, writers
 from ._opencv import cv2
 from ._version import __version__
-from .choices import Artifact, Device, Precision
-from .errors import OutputError
+from .choices import USEFUL, Artifact, Device, Fit, Precision
+from .preprocess import CropBox, crop_box
+from .sampling import Sampling, Window
 from .spec import ModelSpec
 from .tube import Tube
+from .video import Clip
 
-# The animations keep the clip's own pace within these bounds, and this one where the pace is unknown.
-_FASTEST_SECONDS, _SLOWEST_SECONDS, _UNKNOWN_SECONDS = 1 / 30, 0.5, 1 / 8
+if TYPE_CHECKING:
+    from .style import Style
+
 _TOP = 5
-_HEATMAPS = {Artifact.HEATMAP, Artifact.OVERLAY, Artifact.GIF}  # what is made of heatmaps
 
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds spent in each stage of `TubeModel.explain`."""
+    """Seconds spent in each stage of `TubeModel.explain`; of a whole video, where stages overlap, their sums."""
 
     decode_and_crop: float
     network: float
@@ -49,13 +49,14 @@ class Score:
 class ClipIdentity:
     """Which clip was explained.
 
-    `name` is the clip's file or folder name, `path` is None for an array, `length` counts its frames, and
-    `input_sha256` is the SHA-256 of the uint8 pixels that the network saw.
+    `name` is the clip's file or folder name, `path` is None for an array, `length` counts its frames, `size_wh` is
+    their width and height as displayed, and `input_sha256` is the SHA-256 of the uint8 pixels that the network saw.
     """
 
     name: str
     path: Path | None
     length: int
+    size_wh: tuple[int, int]
     input_sha256: str
 
 
@@ -78,27 +79,39 @@ class Explanation:
         clip: which clip.
         model: which model file, and the device it ran on.
         spec: what the model file says of itself.
-        frames: (T, H, W, 3) uint8 RGB, the crops that the network saw.
-        frame_indices: (T,) int64, their places in the clip.
-        timestamps: (T,) float64, their seconds after the clip's first frame; NaN where the source has no times.
-        logits: (K,) float32.
+        sampling: how frames were taken from the clip.
+        fit: how they were brought to the network's input.
+        windows: the frames of each forward pass; one for uniform and stepped sampling.
+        window_logits: (n, K) float32, a row for each of them.
+        logits: (K,) float32, their mean.
         tubes: one `Tube` for every label that was asked for, in that order.
+        frame_indices: (T,) int64, the places in the clip of a tube's steps of time: the sampled frames of the one
+            window, or every frame of the video.
+        timestamps: (T,) float64, their seconds after the clip's first frame; NaN where the source has no times.
+        frames: (T, H, W, 3) uint8 RGB, the crops that the network saw; None for a whole video, which is read again
+            when it is drawn.
         completeness: largest ``|mean(map) + bias - logit|`` over these labels, relative to the largest logit.
         timings: seconds of each stage.
         notes: what the user should know about this run: a damaged video, repeated frames, a device fallback.
+        source: the open clip, from which pictures are drawn.
     """
 
     clip: ClipIdentity
     model: ModelIdentity
     spec: ModelSpec
-    frames: NDArray[np.uint8]
-    frame_indices: NDArray[np.int64]
-    timestamps: NDArray[np.float64]
+    sampling: Sampling
+    fit: Fit
+    windows: tuple[Window, ...]
+    window_logits: NDArray[np.float32]
     logits: NDArray[np.float32]
     tubes: tuple[Tube, ...]
+    frame_indices: NDArray[np.int64]
+    timestamps: NDArray[np.float64]
+    frames: NDArray[np.uint8] | None
     completeness: float
     timings: Timings
     notes: tuple[str, ...]
+    source: Clip = field(repr=False)
 
     @property
     def tube(self) -> Tube:
@@ -108,9 +121,11 @@ class Explanation:
     @cached_property
     def probabilities(self) -> NDArray[np.float64]:
         """(K,) float64 softmax of the logits."""
-        exponentials = np.exp(self.logits.astype(np.float64) - self.logits.max())
-        probabilities: NDArray[np.float64] = exponentials / exponentials.sum()
-        return probabilities
+        return softmax(self.logits)
+
+    def window_probabilities(self, index: int) -> NDArray[np.float64]:
+        """(n,) float64: the probability of class `index` in each window."""
+        return softmax(self.window_logits)[:, index]
 
     @property
     def predicted(self) -> Score:
@@ -127,105 +142,71 @@ class Explanation:
         return Score(index, self.spec.label_name(index), float(self.logits[index]), float(self.probabilities[index]))
 
     @property
-    def seconds_per_frame(self) -> float:
-        """How long an animation shows each frame: the clip's own pace, within what the eye can follow."""
-        step = (self.timestamps[-1] - self.timestamps[0]) / max(1, len(self.timestamps) - 1)
-        known = np.isfinite(step) and step > 0
-        return float(np.clip(step, _FASTEST_SECONDS, _SLOWEST_SECONDS)) if known else _UNKNOWN_SECONDS
+    def box(self) -> CropBox:
+        """Where in a frame of the clip the network looked."""
+        return crop_box(self.clip.size_wh, self.spec.preprocessing, self.fit)
+
+    @property
+    def span(self) -> tuple[int, int]:
+        """The first and the last frame of the clip, inclusive, that the tubes reach over."""
+        return self.windows[0].first, self.windows[-1].last
 
     def save(
         self,
         out: str | Path = "visualisations",
         progress: Callable[[str], None] | None = None,
         *,
-        artifacts: Iterable[Artifact | str] = tuple(Artifact),
+        artifacts: Iterable[Artifact | str] = USEFUL,
+        style: "Style | None" = None,
     ) -> tuple[Path, ...]:
         """Write ``out/<clip name>/<label index>/`` for every label.
 
-        Each folder holds ``heatmap/NNN.png``, ``focusmap/NNN.png``, ``overlay.gif``, ``overlay.mp4``, ``tube.npz`` and
-        ``info.json``, and appears whole or not at all. An earlier run's folder of the same name is replaced.
+        Each folder appears whole or not at all, with ``info.json`` in it, and replaces an earlier run's of the same
+        name. What shows several labels at once goes to one more folder, called after all of them, such as ``5+70``;
+        with one label, to that label's.
 
         Args:
             out: the folder for all clips; made if it is missing.
-            progress: called with a few words before each label is written.
+            progress: called with a few words on how far it is.
             artifacts: which of these to write, any of `Artifact`; ``info.json`` is always written.
+            style: colours, opacity and threshold; None for the published look.
 
         Returns:
-            The folders, in the order of the labels.
+            The folders, in the order of the labels; last, where there is one, the folder of all of them.
 
         Raises:
             OutputError: a folder cannot be written, or holds files that this program did not write; an artifact is
                 unknown.
+            SourceError: the clip cannot be read again.
         """
-        chosen = _artifacts(artifacts)
-        folders = []
-        for tube in self.tubes:
-            folder = Path(out) / folder_name(self.clip.name) / str(tube.label)
-            if progress is not None:
-                progress(f"writing {folder}")
-            with writers.replacing_folder(folder) as staging:
-                self._write(staging, tube, chosen)
-            folders.append(folder)
-        return tuple(folders)
+        from .saving import save  # late: only here pictures are needed
+        from .style import Style
 
-    def _write(self, folder: Path, tube: Tube, chosen: frozenset[Artifact]) -> None:
-        started = time.perf_counter()
-        pace = self.seconds_per_frame
-        jobs: list[Callable[[], Path]] = []  # the slowest first
-        if chosen & _HEATMAPS:
-            heatmaps = render.heatmap(tube.values, self.frames)
-        if Artifact.GIF in chosen:
-            jobs.append(partial(writers.write_gif, folder / "overlay.gif", heatmaps, pace))
-        if Artifact.OVERLAY in chosen:
-            jobs.append(partial(writers.write_mp4, folder / "overlay.mp4", heatmaps, pace))
-        if Artifact.NPZ in chosen:
-            jobs.append(partial(self._write_npz, folder / "tube.npz", tube))
-        if Artifact.FOCUSMAP in chosen:
-            jobs += writers.png_jobs(folder / "focusmap", render.focusmap(tube.values, self.frames))
-        if Artifact.HEATMAP in chosen:
-            jobs += writers.png_jobs(folder / "heatmap", heatmaps)
-        rendered = time.perf_counter()
-        files = writers.write_all(jobs)
-        info = self.describe(tube)
-        info["timings_s"] |= {"render": rendered - started, "write": time.perf_counter() - rendered}
-        files.append(folder / writers.INFO_FILE)
-        info["files"] = sorted(file.relative_to(folder).as_posix() for file in files)
-        writers.write_json(folder / writers.INFO_FILE, info)
-
-    def _write_npz(self, path: Path, tube: Tube) -> Path:
-        score = self.score(tube.label)
-        return writers.write_npz(
-            path,
-            map=tube.map,
-            tube=tube.values,
-            frame_indices=self.frame_indices,
-            timestamps=self.timestamps,
-            label=np.int64(tube.label),
-            logit=np.float32(score.logit),
-            probability=np.float64(score.probability),
-        )
+        return save(self, Path(out), progress or (lambda _: None), artifacts, style or Style())
 
     def describe(self, tube: Tube) -> dict[str, Any]:
         """Everything there is to say about one of the tubes, as JSON types: the content of ``info.json``."""
-        parity = self.spec.parity
         return {
             "label": asdict(self.score(tube.label)),
-            "predicted": asdict(self.predicted),
-            "top5": [asdict(score) for score in self.top()],
             "tube": {
-                "shape": tube.values.shape,
+                "shape": tube.shape,
                 "map_shape": tube.map.shape,
                 "constant": tube.is_constant,
                 "low": tube.low,
                 "high": tube.high,
                 "completeness_error": self.completeness,
             },
+            **self.describe_run(),
+        }
+
+    def describe_run(self) -> dict[str, Any]:
+        """What `describe` says that is the same for every tube."""
+        parity = self.spec.parity
+        return {
+            "predicted": asdict(self.predicted),
+            "top5": [asdict(score) for score in self.top()],
             "clip": asdict(self.clip) | {"path": None if self.clip.path is None else str(self.clip.path.resolve())},
-            "sampling": {
-                "method": self.spec.sampling,
-                "frame_indices": self.frame_indices.tolist(),
-                "timestamps_s": [t if np.isfinite(t) else None for t in self.timestamps.tolist()],
-            },
+            "sampling": self._describe_sampling(),
             "model": asdict(self.model)
             | {
                 "path": str(self.model.path.resolve()),
@@ -248,13 +229,26 @@ class Explanation:
             },
         }
 
+    def _describe_sampling(self) -> dict[str, Any]:
+        """How the clip was sampled. Of many windows only their spans: their frames follow from the stride."""
+        document: dict[str, Any] = {
+            "method": self.sampling.name,
+            **self.sampling.options(),
+            "fit": self.fit,
+            "box": asdict(self.box),
+            "windows": [{"first": window.first, "last": window.last} for window in self.windows],
+        }
+        if self.frames is not None:
+            document["frame_indices"] = self.frame_indices.tolist()
+            document["timestamps_s"] = [t if np.isfinite(t) else None for t in self.timestamps.tolist()]
+        return document
 
-def _artifacts(names: Iterable[Artifact | str]) -> frozenset[Artifact]:
-    names = list(names)
-    try:
-        return frozenset(map(Artifact, names))
-    except ValueError as error:
-        raise OutputError(f"cannot write {', '.join(names)}: choose among {', '.join(Artifact)}") from error
+
+def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Probabilities, float64, over the last axis."""
+    exponentials = np.exp(logits.astype(np.float64) - logits.max(axis=-1, keepdims=True))
+    probabilities: NDArray[np.float64] = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    return probabilities
 
 
 def folder_name(clip_name: str) -> str:

@@ -1,33 +1,47 @@
 """`load_model`, `TubeModel.explain` and `explain_many`: the stages in order, nothing else."""
 
-import hashlib
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .activation import class_activation_map, completeness_error
-from .blas import one_blas_thread
-from .choices import Device, Precision
+from .choices import USEFUL, Artifact, Device, Fit, Precision, SamplingName, choice
 from .cores import usable_cores
 from .crops import Crops, read_crops
-from .errors import LabelError, ModelFileError, OutputError, SaliencyTubesError
-from .explanation import ClipIdentity, Explanation, ModelIdentity, Timings, folder_name
+from .errors import LabelError, ModelFileError, OptionError, OutputError, SaliencyTubesError
+from .explainer import Explainer
+from .explanation import Explanation, folder_name
 from .pipeline import Stages, overlapped
-from .session import Activations, Session, open_session
+from .sampling import Sampling
+from .session import Session, open_session
 from .spec import ModelSpec
-from .tube import Tube, build_tubes
 from .video import Clip, clip_name, open_clip
+from .view import View, Wanted
 
 Label = int | str
 Source = str | Path | NDArray[np.uint8] | Clip
+R = TypeVar("R")
 # Batches gain nothing on a CPU, whose cores one clip keeps busy; how many clips fill a GPU has not been measured.
 _GPU_BATCH = 8
 _MOST_STREAMS = 4  # each holds the activations of a clip; more cores than this share a stream
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """One clip of many, and what to explain in it.
+
+    Attributes:
+        source: a clip as `TubeModel.explain` takes it.
+        label: a class index or name, or several; None for the predicted class, or the `top_k` highest.
+    """
+
+    source: Source
+    label: Label | Iterable[Label] | None = None
 
 
 class TubeModel:
@@ -48,6 +62,7 @@ class TubeModel:
         self.precision = session.precision
         self.note = session.note
         self._session = session
+        self._explainer = Explainer(path, session, spec)
 
     @classmethod
     def of(cls, path: Path, session: Session) -> "TubeModel":
@@ -66,30 +81,38 @@ class TubeModel:
         label: Label | Iterable[Label] | None = None,
         *,
         top_k: int = 0,
+        sampling: Sampling | SamplingName | str | None = None,
+        fit: Fit | str = Fit.SQUASH_CROP,
         progress: Callable[[str], None] | None = None,
     ) -> Explanation:
-        """Explain a clip: one forward pass, and one saliency tube for every label.
+        """Explain a clip: one saliency tube for every label.
 
         Args:
             source: a video or GIF file, a folder of frames, or a (T, H, W, 3) uint8 RGB array.
             label: a class index or name, or several. None, with no `top_k`: the predicted class.
             top_k: also explain this many of the highest classes.
+            sampling: ``"uniform"``, ``"stepped"``, ``"dense"``, or a `Sampling` with options of its own; None for what
+                the model file says. Uniform and stepped are one forward pass; dense slides over the whole video, in
+                memory that hardly grows with its length.
+            fit: ``"squash-crop"``, as the published script does; ``"short-side"``, with the aspect kept, or
+                ``"whole"``, so that nothing of the frame is cut off.
             progress: called with a few words before each stage.
 
         Raises:
             SourceError: the clip cannot be read.
             LabelError: a label is out of range, or a name is unknown.
+            OptionError: another option has a value that means nothing.
             ModelFileError: the network gives no finite output, or the runtime fails.
         """
-        wanted = self._indices(label, top_k)  # a wrong label must not cost a forward pass
+        view = self._view(label, top_k, sampling, fit)  # a wrong label must not cost a forward pass
         say = progress or (lambda _: None)
         clip = open_clip(source)
+        if view.sampling.name is SamplingName.DENSE:
+            return self._survey(clip, view, say)
         say(f"decoding {clip.name}")
-        crops = read_crops(clip, self.spec)
+        crops = read_crops(clip, self.spec, view.sampling, view.fit)
         say(f"running the network on {self.device}")
-        activations, seconds = self._run(self._session, [crops])
-        say("building the tube")
-        (explanation,) = self._build([crops], activations, seconds, wanted, top_k)
+        (explanation,) = self._explainer.explain(self._session, [crops], [view])
         if isinstance(explanation, SaliencyTubesError):
             raise explanation
         return explanation
@@ -100,8 +123,11 @@ class TubeModel:
         label: Label | Iterable[Label] | None = None,
         *,
         top_k: int = 0,
+        sampling: Sampling | SamplingName | str | None = None,
+        fit: Fit | str = Fit.SQUASH_CROP,
         batch: int | None = None,
         out: str | Path | None = None,
+        artifacts: Iterable[Artifact | str] = USEFUL,
         on_error: Callable[[Source, SaliencyTubesError], None] | None = None,
     ) -> Iterator[Explanation]:
         """Explain many clips, in their order, with decoding, network, tubes and files of different clips overlapping.
@@ -114,8 +140,11 @@ class TubeModel:
             sources: clips as `explain` takes them.
             label: the class or classes to explain in all of them, as for `explain`.
             top_k: also explain this many of each clip's highest classes.
+            sampling: as for `explain`.
+            fit: as for `explain`.
             batch: how many clips the network takes at once; None for what suits the device.
             out: save each explanation into this folder before it is handed out; None to save nothing.
+            artifacts: what to save, as for `Explanation.save`.
             on_error: called with a clip that cannot be explained and the reason, where that clip's turn is; the others
                 go on. None: the reason is raised there.
 
@@ -125,36 +154,83 @@ class TubeModel:
 
         Raises:
             LabelError: a label is out of range, or a name is unknown.
-            ValueError: `batch` is below 1.
+            OptionError: another option has a value that means nothing.
         """
-        wanted = self._indices(label, top_k)
-        size = batch if batch is not None else 1 if self._session.on_cpu else _GPU_BATCH
-        if size < 1:
-            raise ValueError(f"batch is {size}: expected at least 1")
-        session = self._throughput_session
+        chosen = tuple(artifacts)
+        wanted = label if label is None or isinstance(label, int | str) else tuple(label)
+        self._view(wanted, top_k, sampling, fit)
+        repeated: set[Job] = set()
 
-        def read(numbered: tuple[Source, bool]) -> Crops:
-            source, repeated = numbered
-            if repeated and out is not None:
+        def finish(job: Job, explanation: Explanation) -> Explanation:
+            if out is not None and job in repeated:
                 raise OutputError(
-                    f"a second clip is called {clip_name(source)}, and would replace the first in {out}: rename it, or "
-                    "explain it into another folder"
+                    f"a second clip is called {explanation.clip.name}, and would replace the first in {out}: rename "
+                    "it, or explain it into another folder"
                 )
-            clip = open_clip(source, threads=1)  # other clips have the other cores
-            return read_crops(clip, self.spec)
-
-        def explain(batch: Sequence[Crops]) -> list[Explanation | SaliencyTubesError]:
-            return self._build(batch, *self._run(session, batch), wanted, top_k)
-
-        def finish(explanation: Explanation) -> Explanation:
             if out is not None:
-                explanation.save(out)
+                explanation.save(out, artifacts=chosen)
             return explanation
 
-        stages = Stages[tuple[Source, bool], Crops, Explanation](read, explain, finish)
-        workers = usable_cores()
-        results = overlapped(_with_repeats(sources), stages, batch=size, streams=session.streams, workers=workers)
+        jobs = _noting_repeats((Job(source, wanted) for source in sources), repeated)
+        results = self.explain_jobs(jobs, finish, top_k=top_k, sampling=sampling, fit=fit, batch=batch)
         return _raising(results, on_error)
+
+    def explain_jobs(
+        self,
+        jobs: Iterable[Job],
+        finish: Callable[[Job, Explanation], R],
+        *,
+        top_k: int = 0,
+        sampling: Sampling | SamplingName | str | None = None,
+        fit: Fit | str = Fit.SQUASH_CROP,
+        batch: int | None = None,
+    ) -> Generator[tuple[Job, R | SaliencyTubesError]]:
+        """Explain many clips, each with labels of its own; what `explain_many` does, for those who keep the results.
+
+        Args:
+            jobs: what to explain, read only as far as there is room.
+            finish: what is made of each explanation, on a thread of its own; an error that it raises is the job's.
+            top_k: as for `explain`.
+            sampling: as for `explain`.
+            fit: as for `explain`.
+            batch: how many clips the network takes at once; None for what suits the device.
+
+        Returns:
+            An iterator over every job, in order, with what `finish` made of it or with why there is nothing.
+
+        Raises:
+            OptionError: an option has a value that means nothing.
+        """
+        self._view(None, top_k, sampling, fit)
+        size = batch if batch is not None else 1 if self._session.on_cpu else _GPU_BATCH
+        if size < 1:
+            raise OptionError(f"batch is {size}: expected a whole number of at least 1")
+        dense = self._sampling(sampling).name is SamplingName.DENSE
+        session = self._session if dense else self._throughput_session
+
+        def read(job: Job) -> tuple[Job, View, Crops | Clip]:
+            view = self._view(job.label, top_k, sampling, fit)
+            clip = open_clip(job.source, threads=0 if dense else 1)  # other clips have the other cores
+            return job, view, clip if dense else read_crops(clip, self.spec, view.sampling, view.fit)
+
+        def explain(inputs: Sequence[tuple[Job, View, Crops | Clip]]) -> list[tuple[Job, Explanation] | SaliencyTubesError]:
+            jobs, views, clips = zip(*inputs, strict=True)
+            results = (
+                [self._survey(clip, view, lambda _: None) for clip, view in zip(clips, views, strict=True)]
+                if dense
+                else self._explainer.explain(session, clips, views)
+            )
+            return [
+                one if isinstance(one, SaliencyTubesError) else (job, one)
+                for job, one in zip(jobs, results, strict=True)
+            ]
+
+        stages = Stages(read, explain, lambda pair: finish(*pair))
+        streams = 1 if dense else session.streams
+        return overlapped(jobs, stages, batch=1 if dense else size, streams=streams, workers=usable_cores())
+
+    def _survey(self, clip: Clip, view: View, progress: Callable[[str], None]) -> Explanation:
+        return self._explainer.survey(clip, view, 1 if self._session.on_cpu else _GPU_BATCH, progress)
 
     @cached_property
     def _throughput_session(self) -> Session:
@@ -168,87 +244,23 @@ class TubeModel:
             raise ModelFileError(f"{self.path} has changed since it was loaded: load it again")
         return session
 
-    def _indices(self, label: Label | Iterable[Label] | None, top_k: int) -> list[int]:
+    def _view(
+        self,
+        label: Label | Iterable[Label] | None,
+        top_k: int,
+        sampling: Sampling | SamplingName | str | None,
+        fit: Fit | str,
+    ) -> View:
         if not 0 <= top_k <= self.spec.num_classes:
             raise LabelError(f"top_k is {top_k}: expected a number from 0 to {self.spec.num_classes}, the classes")
-        if label is None:
-            return []
-        return [self.spec.label_index(one) for one in ([label] if isinstance(label, int | str) else label)]
+        several = [] if label is None else [label] if isinstance(label, int | str) else label
+        indices = tuple(self.spec.label_index(one) for one in several)
+        return View(self._sampling(sampling), choice(Fit, fit, "fit"), Wanted(indices, top_k))
 
-    @staticmethod
-    def _run(session: Session, batch: Sequence[Crops]) -> tuple[Activations, float]:
-        """What the network computes for a batch, and how many seconds it took for each clip."""
-        started = time.perf_counter()
-        frames = batch[0].frames[None] if len(batch) == 1 else np.stack([crops.frames for crops in batch])
-        activations = session.run(frames)
-        return activations, (time.perf_counter() - started) / len(batch)
-
-    def _build(
-        self, batch: Sequence[Crops], activations: Activations, seconds: float, wanted: list[int], top_k: int
-    ) -> list[Explanation | SaliencyTubesError]:
-        """The explanations of a batch, or why there is none; their tubes come from one set of matrix products."""
-        started = time.perf_counter()
-        logits, features = activations.logits, activations.features
-        finite = np.asarray(np.isfinite(logits).all(axis=1) & np.isfinite(features).all(axis=(1, 2, 3, 4)))
-        if not finite.all():
-            logits, features = logits[finite], features[finite]
-        ranked = np.argsort(-logits, axis=1, kind="stable")[:, : top_k or (0 if wanted else 1)]
-        labels = [list(dict.fromkeys([*wanted, *row])) for row in ranked.tolist()]
-        tubes = self._tubes(features, labels, batch[0].frames.shape[:3]) if labels else []
-        built = (time.perf_counter() - started) / len(batch)
-        parts = zip(logits, tubes, strict=True)
-        return [
-            self._explanation(crops, *next(parts), Timings(crops.seconds, seconds, built)) if good else self._overflow()
-            for crops, good in zip(batch, finite.tolist(), strict=True)
-        ]
-
-    def _tubes(
-        self, features: NDArray[np.float32], labels: list[list[int]], shape: tuple[int, int, int]
-    ) -> list[tuple[Tube, ...]]:
-        """The tubes of each clip's labels, (N, C, t, h, w) features in hand."""
-        most = max(map(len, labels))
-        padded = [row + row[:1] * (most - len(row)) for row in labels]  # the products want as many for each clip
-        with one_blas_thread():
-            maps = class_activation_map(features, self.spec.weight[np.array(padded, dtype=np.intp)])
-            flat = build_tubes([k for row in padded for k in row], maps.reshape(-1, *maps.shape[2:]), shape)
-        return [flat[i * most : i * most + len(row)] for i, row in enumerate(labels)]
-
-    def _overflow(self) -> ModelFileError:
-        return ModelFileError(
-            f"the network in {self.path} gave infinite or undefined (NaN) values on this clip, so there is "
-            "nothing to explain: check the weights it was exported from"
-        )
-
-    def _explanation(
-        self,
-        crops: Crops,
-        logits: NDArray[np.float32],
-        tubes: tuple[Tube, ...],
-        timings: Timings,
-    ) -> Explanation:
-        labels = [tube.label for tube in tubes]
-        errors = completeness_error(np.stack([tube.map for tube in tubes]), self.spec.bias[labels], logits[labels])
-        clip = crops.clip
-        return Explanation(
-            clip=ClipIdentity(clip.name, clip.path, clip.length, hashlib.sha256(crops.frames.data).hexdigest()),
-            model=ModelIdentity(self.path, self._sha256, self.device, self.precision, self._session.runtime),
-            spec=self.spec,
-            frames=crops.frames,
-            frame_indices=crops.indices,
-            timestamps=crops.timestamps,
-            logits=logits,
-            tubes=tubes,
-            completeness=float(errors.max() / max(float(np.abs(logits).max()), np.finfo(np.float32).tiny)),
-            timings=timings,
-            notes=(*filter(None, [self.note]), *clip.notes, *_notes(clip, self.spec, tubes)),
-        )
-
-    @cached_property
-    def _sha256(self) -> str:
-        try:
-            return self._session.digest.result()
-        except OSError as error:
-            raise ModelFileError(f"{self.path} cannot be read any more ({error.strerror}): was it moved?") from error
+    def _sampling(self, sampling: Sampling | SamplingName | str | None) -> Sampling:
+        if isinstance(sampling, Sampling):
+            return sampling
+        return Sampling(choice(SamplingName, self.spec.sampling if sampling is None else sampling, "sampling"))
 
 
 def load_model(
@@ -286,36 +298,30 @@ def _check_graph(path: Path, session: Session, spec: ModelSpec) -> None:
         )
 
 
-def _with_repeats(sources: Iterable[Source]) -> Iterator[tuple[Source, bool]]:
-    """Each source, and whether one before it has the same name."""
+def _noting_repeats(jobs: Iterable[Job], repeated: set[Job]) -> Iterator[Job]:
+    """The jobs; those whose clip is called as one before it are noted in `repeated`."""
     names: set[str] = set()
-    for source in sources:
+    for job in jobs:
         try:
-            name = folder_name(clip_name(source)).casefold()  # as file systems may
+            name = folder_name(clip_name(job.source)).casefold()  # as file systems may
         except OSError:  # reading it says what is wrong
             name = ""
-        yield source, name in names
+        if name in names:
+            repeated.add(job)
         names.update([name] if name else [])
+        yield job
 
 
 def _raising(
-    results: Generator[tuple[tuple[Source, bool], Explanation | SaliencyTubesError]],
+    results: Generator[tuple[Job, Explanation | SaliencyTubesError]],
     on_error: Callable[[Source, SaliencyTubesError], None] | None,
 ) -> Iterator[Explanation]:
     """The explanations among the results; errors go to `on_error`, or are raised."""
     with closing(results):
-        for (source, _), result in results:
+        for job, result in results:
             if not isinstance(result, SaliencyTubesError):
                 yield result
             elif on_error is None:
                 raise result
             else:
-                on_error(source, result)
-
-
-def _notes(clip: Clip, spec: ModelSpec, tubes: Iterable[Tube]) -> Iterator[str]:
-    if clip.length < spec.frames:
-        yield f"the clip has {clip.length} frames and the network takes {spec.frames}: some are repeated"
-    for tube in tubes:
-        if tube.is_constant:
-            yield f"the map of class {tube.label} is the same everywhere: its tube is zero and points nowhere"
+                on_error(job.source, result)

@@ -12,10 +12,11 @@ from .errors import SaliencyTubesError
 S = TypeVar("S")
 R = TypeVar("R")
 E = TypeVar("E")
+F = TypeVar("F")
 
 
 @dataclass(frozen=True)
-class Stages(Generic[S, R, E]):
+class Stages(Generic[S, R, E, F]):
     """What is done to every source, each on threads of its own.
 
     Attributes:
@@ -26,12 +27,12 @@ class Stages(Generic[S, R, E]):
 
     read: Callable[[S], R]
     explain: Callable[[Sequence[R]], Sequence[E | SaliencyTubesError]]
-    finish: Callable[[E], E]
+    finish: Callable[[E], F]
 
 
 def overlapped(
-    sources: Iterable[S], stages: Stages[S, R, E], *, batch: int, streams: int, workers: int
-) -> Generator[tuple[S, E | SaliencyTubesError]]:
+    sources: Iterable[S], stages: Stages[S, R, E, F], *, batch: int, streams: int, workers: int
+) -> Generator[tuple[S, F | SaliencyTubesError]]:
     """Every source with its result, in order; `streams` + 2 batches at most are on their way at once.
 
     Args:
@@ -42,14 +43,14 @@ def overlapped(
         workers: how many calls of `read`, and as many of `finish`.
     """
     waiting = iter(sources)
-    groups = deque[tuple[list[S], Future[list[Future[E | SaliencyTubesError]]]]]()
+    groups = deque[tuple[list[S], Future[list[Future[F | SaliencyTubesError]]]]]()
     pools = [ThreadPoolExecutor(workers), ThreadPoolExecutor(streams), ThreadPoolExecutor(workers)]
     readers, networks, finishers = pools
 
-    def finish(result: E | SaliencyTubesError) -> E | SaliencyTubesError:
+    def finish(result: E | SaliencyTubesError) -> F | SaliencyTubesError:
         return result if isinstance(result, SaliencyTubesError) else _or_error(lambda: stages.finish(result))
 
-    def explain(reads: list[Future[R | SaliencyTubesError]]) -> list[Future[E | SaliencyTubesError]]:
+    def explain(reads: list[Future[R | SaliencyTubesError]]) -> list[Future[F | SaliencyTubesError]]:
         inputs = [read.result() for read in reads]
         good = [one for one in inputs if not isinstance(one, SaliencyTubesError)]
         explained = iter(_explained(stages.explain, good))
@@ -75,6 +76,24 @@ def overlapped(
     finally:
         for pool in pools:
             pool.shutdown(cancel_futures=True)
+
+
+def ahead(items: Iterable[S], depth: int = 2) -> Generator[S]:
+    """The same items, up to `depth` of them taken on another thread while the present one is in use."""
+    iterator = iter(items)
+    end = object()
+
+    def take() -> S | object:
+        return next(iterator, end)
+
+    pool = ThreadPoolExecutor(1)
+    try:
+        coming = deque(pool.submit(take) for _ in range(depth))
+        while (item := coming.popleft().result()) is not end:
+            coming.append(pool.submit(take))
+            yield item  # type: ignore[misc]
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _take(waiting: Iterator[S], count: int) -> tuple[list[S], Exception | None]:

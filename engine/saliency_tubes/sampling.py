@@ -1,7 +1,110 @@
-"""Which frames of a clip the network sees."""
+"""Which frames of a clip the network sees: one window of them, or windows that slide over the whole video."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .choices import SamplingName
+from .errors import OptionError
+
+
+@dataclass(frozen=True)
+class Window:
+    """The frames of one forward pass.
+
+    Attributes:
+        indices: T places in the clip, ascending; a short clip repeats some.
+    """
+
+    indices: tuple[int, ...]
+
+    @property
+    def first(self) -> int:
+        """The first of the clip's frames that it spans."""
+        return self.indices[0]
+
+    @property
+    def last(self) -> int:
+        """The last one, inclusive."""
+        return self.indices[-1]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How frames are taken from a clip. Made by `uniform`, `stepped` or `dense`; all values are checked.
+
+    Attributes:
+        name: which of the three.
+        step: stepped: take every `step`-th frame of the clip,
+        max_frames: this many at most, and of those T at even distances, as the published frame extractor and
+            script do one after the other.
+        stride: dense: the distance of a window's frames, in frames of the clip.
+        overlap: dense: the share of a window's span that the next one covers, too; from 0 to below 1.
+
+    Raises:
+        OptionError: a value is out of its range.
+    """
+
+    name: SamplingName = SamplingName.UNIFORM
+    step: int = 6
+    max_frames: int = 24
+    stride: int = 2
+    overlap: float = 0.5
+
+    def __post_init__(self) -> None:
+        for name in ("step", "max_frames", "stride"):
+            value = getattr(self, name)
+            if value < 1:
+                raise OptionError(f"{name} is {value}: expected a whole number of at least 1")
+        if not 0 <= self.overlap < 1:
+            raise OptionError(
+                f"overlap is {self.overlap}: expected a number from 0 to below 1, the share of a window that the next "
+                "one covers, too; at 1 the windows would stand still"
+            )
+
+    @classmethod
+    def uniform(cls) -> "Sampling":
+        """One window, at even distances over the whole clip, as the published script takes it."""
+        return cls()
+
+    @classmethod
+    def stepped(cls, step: int = 6, max_frames: int = 24) -> "Sampling":
+        """One window over the clip's beginning: every `step`-th frame, `max_frames` at most."""
+        return cls(SamplingName.STEPPED, step=step, max_frames=max_frames)
+
+    @classmethod
+    def dense(cls, stride: int = 2, overlap: float = 0.5) -> "Sampling":
+        """Windows of every `stride`-th frame that slide over the whole video."""
+        return cls(SamplingName.DENSE, stride=stride, overlap=overlap)
+
+    def options(self) -> dict[str, int | float]:
+        """The values that this way of sampling looks at."""
+        names = {SamplingName.STEPPED: ("step", "max_frames"), SamplingName.DENSE: ("stride", "overlap")}
+        return {name: getattr(self, name) for name in names.get(self.name, ())}
+
+    def windows(self, length: int, frames: int) -> tuple[Window, ...]:
+        """The windows of a clip, ascending; together they reach from its first frame to its last, except stepped.
+
+        Args:
+            length: number of frames in the clip.
+            frames: T, the number of frames the network takes.
+        """
+        if self.name is SamplingName.DENSE:
+            return tuple(self._sliding(length, frames))
+        taken = range(0, length, self.step)[: self.max_frames] if self.name is SamplingName.STEPPED else range(length)
+        return (Window(tuple(taken[place] for place in uniform(len(taken), frames).tolist())),)
+
+    def _sliding(self, length: int, frames: int) -> Iterator[Window]:
+        span = (frames - 1) * self.stride
+        hop = self.stride * max(1, round((frames - 1) * (1 - self.overlap)))
+        if span >= length:
+            yield Window(tuple(uniform(length, frames).tolist()))
+            return
+        end = length - 1 - span
+        for first in [*range(0, end, hop), end]:  # the last one ends with the video, whatever the hop
+            yield Window(tuple(range(first, first + span + 1, self.stride)))
 
 
 def uniform(length: int, frames: int) -> NDArray[np.int64]:

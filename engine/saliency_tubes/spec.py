@@ -28,6 +28,7 @@ _PREFIX = "saliency_tubes."
 SCHEMA_KEY = _PREFIX + "schema"
 FILE_PRECISIONS = (Precision.FP32, Precision.FP16)
 _MAX_SIDE = 65_536
+_FEW = 5  # of many names, as many as a sentence can carry
 
 
 @dataclass(frozen=True)
@@ -118,10 +119,11 @@ class ModelSpec:
         """The class index that `label` stands for.
 
         Args:
-            label: an index, the decimal text of one, or a class name (case does not matter).
+            label: an index, the decimal text of one, a class name, or how the name of one class only begins; case does
+                not matter.
 
         Raises:
-            LabelError: out of range, unknown, or the name of several classes.
+            LabelError: out of range, unknown, or the name, or its beginning, of several classes.
         """
         text = str(label).strip()
         try:
@@ -141,16 +143,21 @@ class ModelSpec:
                 f"label {name!r} is a name, but this model file carries no class names: give a number from 0 to "
                 f"{self.num_classes - 1}, or export again with --labels FILE"
             )
-        matches = [i for i, known in enumerate(self.labels) if known.casefold() == name.casefold()]
+        folded = [known.casefold() for known in self.labels]
+        wanted = name.casefold()
+        exact = [i for i, known in enumerate(folded) if known == wanted]
+        begun = [i for i, known in enumerate(folded) if wanted and known.startswith(wanted)]
+        matches = exact or begun
         if len(matches) == 1:
             return matches[0]
         if matches:
-            raise LabelError(f"label {name!r} names classes {matches}: give one of these numbers instead")
-        by_folded = {known.casefold(): known for known in self.labels}
-        close = difflib.get_close_matches(name.casefold(), by_folded, n=3, cutoff=0.0)
-        raise LabelError(
-            f"no class is called {name!r}; the closest names are {', '.join(repr(by_folded[c]) for c in close)}"
-        )
+            verb = "names" if exact else "begins the names of"
+            found = ", ".join(f"{i} ({self.labels[i]})" for i in matches[:_FEW])
+            more = f" and {len(matches) - _FEW} more" if len(matches) > _FEW else ""
+            raise LabelError(f"label {name!r} {verb} classes {found}{more}: give more of the name, or the number")
+        close = difflib.get_close_matches(wanted, folded, n=3, cutoff=0.0)
+        names = ", ".join(repr(self.labels[folded.index(one)]) for one in close)
+        raise LabelError(f"no class is called {name!r}; the closest names are {names}")
 
     def describe(self) -> dict[str, Any]:
         """Everything but the arrays, as JSON types."""

@@ -1,12 +1,16 @@
-"""The saliency tube: a class-activation map brought to the clip's size and normalised."""
+"""The saliency tube: raw class-activation maps brought to the clip's size, merged over windows, normalised once."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .upsample import upsample
+from .sampling import Window
+from .upsample import upsample, upsample_time
+
+_CHUNK = 32  # steps of time that are upsampled at once where a tube may be long
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,24 +19,41 @@ class Tube:
 
     Attributes:
         label: the class index.
-        values: (T, H, W) float32 in [0, 1]: the upsampled map, min-max normalised over the whole volume. All zeros
-            for a constant map, which points nowhere.
-        map: (t, h, w) float32, the raw class-activation map, in units of the logit: its mean plus the classifier's
-            bias is the logit.
+        map: (t, h, w) float32, the raw class-activation map, in units of the logit. Of one window: its mean plus the
+            classifier's bias is the logit. Merged from many: one step for every frame of the video.
+        shape: (T, H, W) of the tube.
         low: the upsampled map's smallest value, shown as 0.
         high: its largest value, shown as 1.
     """
 
     label: int
-    values: NDArray[np.float32]
     map: NDArray[np.float32]
+    shape: tuple[int, int, int]
     low: float
     high: float
+
+    @cached_property
+    def values(self) -> NDArray[np.float32]:
+        """(T, H, W) float32 in [0, 1]: the upsampled map, min-max normalised over the whole volume.
+
+        All zeros for a constant map, which points nowhere. A whole video's tube has T frames of H x W: a minute at 30
+        frames a second takes 360 MB; `chunks` gives it piece by piece.
+        """
+        return _normalised(upsample(self.map, self.shape), self.low, self.high)
+
+    def chunks(self) -> Iterator[NDArray[np.float32]]:
+        """`values` in order, a few steps of time at once: (n, H, W) float32 in [0, 1]."""
+        for volume in _upsampled(self.map, self.shape):
+            yield _normalised(volume, self.low, self.high)
 
     @property
     def is_constant(self) -> bool:
         """Whether the map is the same everywhere, so that the tube says nothing."""
         return self.high == self.low
+
+    def track(self, frames: int) -> NDArray[np.float32]:
+        """The raw map at every frame of the clip that it spans: (frames, h, w) float32, splines along time."""
+        return upsample_time(self.map, frames)
 
 
 def build_tubes(labels: Sequence[int], maps: NDArray[np.float32], shape: tuple[int, int, int]) -> tuple[Tube, ...]:
@@ -46,19 +67,83 @@ def build_tubes(labels: Sequence[int], maps: NDArray[np.float32], shape: tuple[i
         maps: (L, t, h, w) float32, raw class-activation maps.
         shape: (T, H, W) of the tubes.
     """
-    volumes: Iterable[NDArray[np.float32]] = upsample(maps, shape)
+    volumes = list(upsample(maps, shape))
     if len(labels) > 1:  # so that who keeps one tube does not keep them all
         volumes = [volume.copy() for volume in volumes]
-    return tuple(_normalised(*parts) for parts in zip(labels, maps, volumes, strict=True))
+    tubes = []
+    for label, raw, volume in zip(labels, maps, volumes, strict=True):
+        low, high = _range(raw, float(volume.min()), float(volume.max()))
+        tube = Tube(label, raw, shape, low, high)
+        vars(tube)["values"] = _normalised(volume, low, high)  # they are here already
+        tubes.append(tube)
+    return tuple(tubes)
 
 
-def _normalised(label: int, raw: NDArray[np.float32], values: NDArray[np.float32]) -> Tube:
-    """The tube of an upsampled map; `values` are normalised in place."""
-    low, high = float(values.min()), float(values.max())
-    if raw.min() == raw.max():  # asked of the raw map: the upsampled one differs by rounding
-        low = high = float(raw.flat[0])
+def merged_tube(
+    label: int, windows: Sequence[Window], maps: Sequence[NDArray[np.float32]], length: int, size_hw: tuple[int, int]
+) -> Tube:
+    """One tube for a whole video from the raw maps of windows that slide over it.
+
+    Each window's map is brought to the frames that the window spans, by splines along time. Where windows overlap, a
+    frame's map is their mean, weighted by how far the frame is inside each: a window knows least at its ends. The
+    result is normalised once, over all of it. Memory: `length` maps of (h, w), never of (H, W).
+
+    Args:
+        label: the class index.
+        windows: ascending.
+        maps: a (t, h, w) float32 raw class-activation map for each window.
+        length: number of frames in the video.
+        size_hw: (H, W) of the tube.
+    """
+    merged = merge(windows, maps, length)
+    shape = (length, *size_hw)
+    low, high = np.inf, -np.inf
+    for volume in _upsampled(merged, shape):
+        low, high = min(low, float(volume.min())), max(high, float(volume.max()))
+    return Tube(label, merged, shape, *_range(merged, low, high))
+
+
+def merge(windows: Sequence[Window], maps: Sequence[NDArray[np.float32]], length: int) -> NDArray[np.float32]:
+    """(length, h, w) float32: the windows' raw maps at every frame, averaged where they overlap; see `merged_tube`."""
+    total = np.zeros((length, *maps[0].shape[1:]), dtype=np.float32)
+    weights = np.zeros(length, dtype=np.float32)
+    for window, raw in zip(windows, maps, strict=True):
+        span = window.last - window.first + 1
+        inside = np.arange(1, span + 1, dtype=np.float32)
+        weight = np.minimum(inside, inside[::-1])
+        total[window.first : window.last + 1] += weight[:, None, None] * upsample_time(raw, span)
+        weights[window.first : window.last + 1] += weight
+    seen = np.flatnonzero(weights)
+    total[seen] /= weights[seen][:, None, None]
+    return total if len(seen) == length else _filled(total, seen)
+
+
+def _filled(track: NDArray[np.float32], seen: NDArray[np.int_]) -> NDArray[np.float32]:
+    """A track whose steps between `seen` ones are interpolated: windows of one frame leave such gaps."""
+    frames = np.arange(len(track))
+    columns = [np.interp(frames, seen, column) for column in track[seen].reshape(len(seen), -1).T]
+    return np.stack(columns, axis=1).reshape(track.shape).astype(np.float32)
+
+
+def _upsampled(raw: NDArray[np.float32], shape: tuple[int, int, int]) -> Iterator[NDArray[np.float32]]:
+    """The upsampled map in chunks of time."""
+    T, H, W = shape
+    track = upsample_time(raw, T)
+    for start in range(0, T, _CHUNK):
+        piece = track[start : start + _CHUNK]
+        yield upsample(piece, (len(piece), H, W))
+
+
+def _range(raw: NDArray[np.float32], low: float, high: float) -> tuple[float, float]:
+    """What is shown as 0 and as 1; equal for a constant map, which only the raw one tells: the other one is rounded."""
+    return (low, high) if raw.min() != raw.max() else (float(raw.flat[0]),) * 2
+
+
+def _normalised(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.float32]:
+    """Upsampled values brought to [0, 1], in place."""
+    if high == low:
         values.fill(0)
-    else:
-        values -= np.float32(low)
-        values /= np.float32(high) - np.float32(low)
-    return Tube(label=label, values=values, map=raw, low=low, high=high)
+        return values
+    values -= np.float32(low)
+    values /= np.float32(high) - np.float32(low)
+    return values

@@ -30,10 +30,19 @@ def upsample(volume: NDArray[np.float32], shape: tuple[int, int, int], order: in
     """
     T, H, W = shape
     *leading, t, h, w = volume.shape
-    along_t = spline_matrix(t, T, order) @ volume.reshape(-1, t, h * w)
+    along_t = volume if t == T else spline_matrix(t, T, order) @ volume.reshape(-1, t, h * w)
     along_h = spline_matrix(h, H, order) @ along_t.reshape(-1, h, w)
     along_w: NDArray[np.float32] = along_h.reshape(-1, w) @ spline_matrix(w, W, order).T
     return along_w.reshape(*leading, T, H, W)
+
+
+def upsample_time(volume: NDArray[np.float32], frames: int, order: int = 3) -> NDArray[np.float32]:
+    """Interpolate a (t, h, w) float32 volume along time alone, to (frames, h, w); unchanged where it has as many."""
+    t, h, w = volume.shape
+    if t == frames:
+        return volume
+    along_t: NDArray[np.float32] = spline_matrix(t, frames, order) @ volume.reshape(t, h * w)
+    return along_t.reshape(frames, h, w)
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,167 @@
+"""From what a network sees to explanations: the stages network, class activation and tube."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .activation import class_activation_map, completeness_error
+from .blas import one_blas_thread
+from .crops import Crops
+from .errors import ModelFileError, SaliencyTubesError
+from .explanation import ClipIdentity, Explanation, ModelIdentity, Timings
+from .session import Activations, Session
+from .spec import ModelSpec
+from .survey import Surveyor
+from .tube import Tube, build_tubes, merged_tube
+from .video import Clip
+from .view import View
+
+
+class Explainer:
+    """An open session, and what it takes to make explanations of what it computes."""
+
+    def __init__(self, path: Path, session: Session, spec: ModelSpec) -> None:
+        self._path, self._session, self._spec = path, session, spec
+
+    def explain(
+        self, session: Session, batch: Sequence[Crops], views: Sequence[View]
+    ) -> list[Explanation | SaliencyTubesError]:
+        """The explanations of a batch of clips of one window each, or why there is none.
+
+        Args:
+            session: what runs them.
+            batch: the clips.
+            views: how each of them is looked at.
+        """
+        started = time.perf_counter()
+        activations = session.run(batch[0].frames[None] if len(batch) == 1 else np.stack([c.frames for c in batch]))
+        ran = time.perf_counter()
+        finite = _finite(activations)
+        good = [(crops, view) for crops, view, fine in zip(batch, views, finite, strict=True) if fine]
+        logits, features = (a if finite.all() else a[finite] for a in (activations.logits, activations.features))
+        labels = [view.wanted.labels(row) for (_, view), row in zip(good, logits, strict=True)]
+        tubes = self._tubes(features, labels, batch[0].frames.shape[:3]) if good else []
+        network, built = ((b - a) / len(batch) for a, b in ((started, ran), (ran, time.perf_counter())))
+        explained = (
+            self._of_window(crops, view, row, of_clip, Timings(crops.seconds, network, built))
+            for (crops, view), row, of_clip in zip(good, logits, tubes, strict=True)
+        )
+        return [next(explained) if fine else self._overflow() for fine in finite]
+
+    def survey(self, clip: Clip, view: View, batch: int, progress: Callable[[str], None]) -> Explanation:
+        """The explanation of a whole video, window by window.
+
+        Raises:
+            SourceError: the clip cannot be decoded.
+            ModelFileError: the network gives no finite output, or the runtime fails.
+        """
+
+        def run(frames: NDArray[np.uint8]) -> Activations:
+            activations = self._session.run(frames)
+            if not _finite(activations).all():
+                raise self._overflow()
+            return activations
+
+        found = Surveyor(clip, self._spec, view, run, batch, progress).survey()
+        progress("building the tubes")
+        started = time.perf_counter()
+        with one_blas_thread():
+            tubes = tuple(
+                merged_tube(label, found.windows, maps, clip.length, self._spec.preprocessing.crop_hw)
+                for label, maps in zip(found.labels, found.maps, strict=True)
+            )
+        built = time.perf_counter() - started
+        return Explanation(
+            clip=ClipIdentity(clip.name, clip.path, clip.length, found.size_wh, found.sha256),
+            model=self._identity,
+            spec=self._spec,
+            sampling=view.sampling,
+            fit=view.fit,
+            windows=found.windows,
+            window_logits=found.logits,
+            logits=found.logits.mean(axis=0),
+            tubes=tubes,
+            frame_indices=np.arange(clip.length),
+            timestamps=found.timestamps,
+            frames=None,
+            completeness=found.completeness,
+            timings=Timings(found.reading, found.network, built),
+            notes=tuple(self._notes(clip, tubes)),
+            source=clip,
+        )
+
+    def _tubes(
+        self, features: NDArray[np.float32], labels: list[list[int]], shape: tuple[int, int, int]
+    ) -> list[tuple[Tube, ...]]:
+        """The tubes of each clip's labels, (N, C, t, h, w) features in hand: one set of matrix products for all."""
+        most = max(map(len, labels))
+        padded = [row + row[:1] * (most - len(row)) for row in labels]  # the products want as many for each clip
+        with one_blas_thread():
+            maps = class_activation_map(features, self._spec.weight[np.array(padded, dtype=np.intp)])
+            flat = build_tubes([k for row in padded for k in row], maps.reshape(-1, *maps.shape[2:]), shape)
+        return [flat[i * most : i * most + len(row)] for i, row in enumerate(labels)]
+
+    def _of_window(
+        self, crops: Crops, view: View, logits: NDArray[np.float32], tubes: tuple[Tube, ...], timings: Timings
+    ) -> Explanation:
+        labels = [tube.label for tube in tubes]
+        errors = completeness_error(np.stack([tube.map for tube in tubes]), self._spec.bias[labels], logits[labels])
+        clip = crops.clip
+        digest = hashlib.sha256(crops.frames.data).hexdigest()
+        return Explanation(
+            clip=ClipIdentity(clip.name, clip.path, clip.length, crops.size_wh, digest),
+            model=self._identity,
+            spec=self._spec,
+            sampling=view.sampling,
+            fit=view.fit,
+            windows=(crops.window,),
+            window_logits=logits[None],
+            logits=logits,
+            tubes=tubes,
+            frame_indices=np.array(crops.window.indices, dtype=np.int64),
+            timestamps=crops.timestamps,
+            frames=crops.frames,
+            completeness=float(errors.max() / max(float(np.abs(logits).max()), np.finfo(np.float32).tiny)),
+            timings=timings,
+            notes=tuple(self._notes(clip, tubes)),
+            source=clip,
+        )
+
+    def _notes(self, clip: Clip, tubes: tuple[Tube, ...]) -> Iterator[str]:
+        if self._session.note is not None:
+            yield self._session.note
+        yield from clip.notes
+        if clip.length < self._spec.frames:
+            yield f"the clip has {clip.length} frames and the network takes {self._spec.frames}: some are repeated"
+        for tube in tubes:
+            if tube.is_constant:
+                yield f"the map of class {tube.label} is the same everywhere: its tube is zero and points nowhere"
+
+    @property
+    def _identity(self) -> ModelIdentity:
+        session = self._session
+        return ModelIdentity(self._path, self._sha256, session.device, session.precision, session.runtime)
+
+    @cached_property
+    def _sha256(self) -> str:
+        try:
+            return self._session.digest.result()
+        except OSError as error:
+            raise ModelFileError(f"{self._path} cannot be read any more ({error.strerror}): was it moved?") from error
+
+    def _overflow(self) -> ModelFileError:
+        return ModelFileError(
+            f"the network in {self._path} gave infinite or undefined (NaN) values on this clip, so there is "
+            "nothing to explain: check the weights it was exported from"
+        )
+
+
+def _finite(activations: Activations) -> NDArray[np.bool_]:
+    """(N,) whether a clip's outputs are all finite."""
+    finite = np.isfinite(activations.logits).all(axis=1) & np.isfinite(activations.features).all(axis=(1, 2, 3, 4))
+    return np.asarray(finite)
