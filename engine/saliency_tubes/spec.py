@@ -151,10 +151,10 @@ class ModelSpec:
         if len(matches) == 1:
             return matches[0]
         if matches:
-            verb = "names" if exact else "begins the names of"
+            verb, mend = ("names", "its number") if exact else ("begins the names of", "more of the name, or the number")
             found = ", ".join(f"{i} ({self.labels[i]})" for i in matches[:_FEW])
             more = f" and {len(matches) - _FEW} more" if len(matches) > _FEW else ""
-            raise LabelError(f"label {name!r} {verb} classes {found}{more}: give more of the name, or the number")
+            raise LabelError(f"label {name!r} {verb} classes {found}{more}: give {mend}")
         close = difflib.get_close_matches(wanted, folded, n=3, cutoff=0.0)
         names = ", ".join(repr(self.labels[folded.index(one)]) for one in close)
         raise LabelError(f"no class is called {name!r}; the closest names are {names}")

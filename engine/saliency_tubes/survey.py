@@ -145,7 +145,7 @@ class Surveyor:
             logits=logits,
             labels=labels,
             maps=maps,
-            completeness=float(np.max(errors) / max(float(np.abs(logits).max()), np.finfo(np.float32).tiny)),
+            completeness=float(np.max(errors)) / max(float(np.abs(logits).max()), float(np.finfo(np.float32).tiny)),
             size_wh=self._size_wh,
             timestamps=_at_every_frame(self._times, self._clip.length),
             sha256=digest.hexdigest(),
@@ -166,4 +166,5 @@ def _at_every_frame(times: dict[int, float], length: int) -> NDArray[np.float64]
     if not known:
         return np.full(length, math.nan)
     indices, seconds = zip(*known, strict=True)
-    return np.interp(np.arange(length), indices, seconds)
+    times: NDArray[np.float64] = np.interp(np.arange(length), indices, seconds)
+    return times

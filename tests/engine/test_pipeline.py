@@ -12,7 +12,7 @@ def stages(
     read: Callable[[int], int] = lambda n: n,
     explain: Callable[[Sequence[int]], Sequence[int]] = list,
     finish: Callable[[int], int] = lambda n: n,
-) -> Stages[int, int, int]:
+) -> Stages[int, int, int, int]:
     return Stages(read, explain, finish)
 
 

@@ -1,7 +1,9 @@
 import cv2
 import numpy as np
 import pytest
-from saliency_tubes.preprocess import crop
+from saliency_tubes.choices import Fit
+from saliency_tubes.errors import SourceError
+from saliency_tubes.preprocess import crop, crop_box
 from saliency_tubes.spec import Preprocessing
 
 
@@ -27,3 +29,40 @@ def test_height_and_width_are_not_confused() -> None:
     assert result.shape == (20, 30, 3)
     assert result[:, :14].max() == 0
     assert result[:, 16:].min() == 200
+
+
+def test_short_side_keeps_the_aspect_and_takes_the_centre() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (120, 320, 3), dtype=np.uint8)
+
+    result = crop(rgb, preprocessing((60, 60), (40, 40)), Fit.SHORT_SIDE)
+
+    np.testing.assert_array_equal(result, cv2.resize(rgb, (160, 60))[10:50, 60:100])
+
+
+def test_whole_squashes_all_of_the_frame() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (120, 320, 3), dtype=np.uint8)
+
+    result = crop(rgb, preprocessing((60, 60), (40, 50)), Fit.WHOLE)
+
+    np.testing.assert_array_equal(result, cv2.resize(rgb, (50, 40)))
+
+
+@pytest.mark.parametrize("fit", Fit)
+@pytest.mark.parametrize("size_wh", [(640, 360), (360, 640), (101, 99)])
+def test_the_box_is_where_the_crop_was_cut(fit: Fit, size_wh: tuple[int, int]) -> None:
+    """Colours that are the coordinates of a pixel: those in the crop's corners are the box's."""
+    width, height = size_wh
+    x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    rgb = np.stack([x, y, y], axis=-1).astype(np.uint8)
+    steps = preprocessing((256, 256), (224, 224))
+
+    cut, box = crop(rgb, steps, fit), crop_box(size_wh, steps, fit)
+
+    assert cut[0, 0, :2] / 255 == pytest.approx((box.left, box.top), abs=0.01)
+    assert cut[-1, -1, :2] / 255 == pytest.approx((box.right, box.bottom), abs=0.01)
+    assert box.is_whole == (fit is Fit.WHOLE)
+
+
+def test_a_frame_that_is_one_long_line_is_refused_by_its_short_side() -> None:
+    with pytest.raises(SourceError, match="frames of 9000x2 are too long and thin for the fit short-side.*fit whole"):
+        crop(np.zeros((2, 9000, 3), dtype=np.uint8), preprocessing((256, 256), (224, 224)), Fit.SHORT_SIDE)

@@ -136,8 +136,8 @@ def test_a_label_out_of_range_is_told_the_range(label: int | str) -> None:
 
 
 def test_an_unknown_name_is_told_the_three_closest() -> None:
-    with pytest.raises(LabelError, match=r"no class is called 'bowlin'; the closest names are 'bowling'(, '\w+'){2}$"):
-        tiny_spec().label_index("bowlin")
+    with pytest.raises(LabelError, match=r"no class is called 'boling'; the closest names are 'bowling'(, '\w+'){2}$"):
+        tiny_spec().label_index("boling")
 
 
 def test_a_name_needs_a_model_with_names() -> None:
@@ -145,6 +145,29 @@ def test_a_name_needs_a_model_with_names() -> None:
         replace(tiny_spec(), labels=None).label_index("bowling")
 
 
+@pytest.mark.parametrize(("text", "index"), [("bowl", 1), ("B", 1), ("ea", 4), ("DANCING", 3)])
+def test_how_a_name_begins_is_enough_where_one_name_begins_so(text: str, index: int) -> None:
+    assert tiny_spec().label_index(text) == index
+
+
+def test_a_whole_name_wins_over_longer_ones_that_begin_with_it() -> None:
+    spec = tiny_spec(labels=("running", "run", "runner", "a", "b"))
+
+    assert spec.label_index("run") == 1
+
+
+def test_a_beginning_of_several_names_lists_them() -> None:
+    labels = tuple(f"kick {what}" for what in "abcde")
+
+    with pytest.raises(LabelError, match=r"'kick' begins the names of classes 0 \(kick a\), .*4 \(kick e\): give more of"):
+        tiny_spec(labels=labels).label_index("kick")
+
+
+def test_nothing_begins_with_an_empty_label() -> None:
+    with pytest.raises(LabelError, match="no class is called ''"):
+        tiny_spec(labels=("one", "two", "three", "four", "five")).label_index("")
+
+
 def test_a_name_of_two_classes_is_ambiguous() -> None:
-    with pytest.raises(LabelError, match=r"names classes \[0, 3\]: give one of these numbers"):
+    with pytest.raises(LabelError, match=r"names classes 0 \(Run\), 3 \(run\): give its number"):
         replace(tiny_spec(), labels=("Run", "b", "c", "run", "e")).label_index("RUN")

@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
-from saliency_tubes.tube import build_tubes
+from saliency_tubes.sampling import Sampling, Window
+from saliency_tubes.tube import build_tubes, merge, merged_tube
+from saliency_tubes.upsample import upsample
 
 
 def test_a_tube_is_the_upsampled_map_normalised_once_over_the_volume() -> None:
@@ -45,3 +47,67 @@ def test_a_map_that_varies_is_not_called_constant() -> None:
 
     assert not tube.is_constant
     assert tube.values.max() == 1
+
+
+def test_windows_that_do_not_overlap_are_put_side_by_side() -> None:
+    maps = [np.full((2, 3, 3), value, dtype=np.float32) for value in (1, 5)]
+
+    merged = merge([Window((0, 1)), Window((2, 3))], maps, 4)
+
+    assert merged[:, 1, 1].tolist() == [1, 1, 5, 5]
+
+
+def test_where_windows_overlap_each_counts_by_how_far_inside_the_frame_is() -> None:
+    """Two windows of five frames over seven. On frame 2 the first weighs 3 (its middle) and the second 1 (its end)."""
+    windows = [Window((0, 2, 4)), Window((2, 4, 6))]
+    maps = [np.zeros((1, 1, 1), dtype=np.float32), np.ones((1, 1, 1), dtype=np.float32)]
+
+    merged = merge(windows, maps, 7)
+
+    assert merged.ravel().tolist() == pytest.approx([0, 0, 1 / 4, 2 / 4, 3 / 4, 1, 1])
+
+
+def test_a_windows_map_is_brought_to_its_frames_by_splines() -> None:
+    raw = np.random.default_rng(0).standard_normal((8, 2, 2)).astype(np.float32)
+
+    merged = merge([Window(tuple(range(0, 31, 2)))], [raw], 31)
+
+    np.testing.assert_allclose(merged, upsample(raw, (31, 2, 2)), atol=1e-6)
+
+
+def test_frames_between_windows_of_one_frame_are_interpolated() -> None:
+    maps = [np.full((1, 1, 1), value, dtype=np.float32) for value in (2, 4)]
+
+    assert merge([Window((0,)), Window((4,))], maps, 5).ravel().tolist() == pytest.approx([2, 2.5, 3, 3.5, 4])
+
+
+def test_a_merged_tube_is_normalised_once_and_the_same_in_chunks() -> None:
+    rng = np.random.default_rng(0)
+    windows = Sampling.dense(2, 0.5).windows(100, 8)
+    maps = [rng.standard_normal((4, 3, 3)).astype(np.float32) for _ in windows]
+
+    tube = merged_tube(2, windows, maps, 100, (12, 15))
+
+    expected = upsample(merge(windows, maps, 100), (100, 12, 15))
+    assert (tube.low, tube.high) == (pytest.approx(expected.min()), pytest.approx(expected.max()))
+    np.testing.assert_allclose(tube.values, (expected - expected.min()) / np.ptp(expected), atol=1e-5)
+    np.testing.assert_allclose(np.concatenate(list(tube.chunks())), tube.values, atol=1e-6)
+    assert (tube.shape, tube.values.shape) == ((100, 12, 15), (100, 12, 15))
+    assert max(len(chunk) for chunk in tube.chunks()) < 100
+
+
+def test_a_merged_map_that_is_constant_says_so() -> None:
+    tube = merged_tube(0, [Window((0, 1))], [np.full((1, 2, 2), 3, dtype=np.float32)], 2, (4, 4))
+
+    assert tube.is_constant
+    assert not tube.values.any()
+
+
+def test_the_track_of_a_window_has_a_step_for_every_frame_it_spans() -> None:
+    raw = np.random.default_rng(0).standard_normal((8, 7, 7)).astype(np.float32)
+    (tube,) = build_tubes([0], raw[None], (16, 28, 28))
+
+    track = tube.track(46)
+
+    np.testing.assert_allclose(track, upsample(raw, (46, 7, 7)), atol=1e-6)
+    np.testing.assert_allclose(track[[0, -1]], raw[[0, -1]], atol=1e-6)
