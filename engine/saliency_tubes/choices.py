@@ -55,3 +55,26 @@ class Artifact(StrEnum):
     OVERLAY = "overlay"
     GIF = "gif"
     NPZ = "npz"
+
+
+class Colormap(StrEnum):
+    """Colours for a tube, from 0 to 1. Viridis and cividis read well in grey print and with any colour vision."""
+
+    JET = "jet"
+    TURBO = "turbo"
+    VIRIDIS = "viridis"
+    INFERNO = "inferno"
+    MAGMA = "magma"
+    PLASMA = "plasma"
+    CIVIDIS = "cividis"
+    PARULA = "parula"
+    HOT = "hot"
+    BONE = "bone"
+    GRAY = "gray"
+
+
+class StyleName(StrEnum):
+    """Whose pictures to draw: the two published implementations normalise and blend each in its own way."""
+
+    REFERENCE = "reference"  # the PyTorch script's
+    KERAS = "keras"

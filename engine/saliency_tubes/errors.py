@@ -8,6 +8,7 @@
     │   └── NotLoadedError    why a device does not load, before it is known who asked for it
     ├── DependencyError   a package that this one needs and that does not load; an ImportError, too
     ├── OutputError       outputs that could not be written
+    ├── OptionError       an option that is unknown or out of its range
     ├── BenchmarkError    a measurement that cannot be made, or that missed its bar
     ├── CheckpointError   weights that cannot be exported: unreadable, unsafe, of another network, NaN
     └── ExportError       an export that failed
@@ -53,6 +54,10 @@ class DependencyError(SaliencyTubesError, ImportError):
 
 class OutputError(SaliencyTubesError):
     """Outputs could not be written."""
+
+
+class OptionError(SaliencyTubesError):
+    """An option is unknown or out of its range."""
 
 
 class BenchmarkError(SaliencyTubesError):

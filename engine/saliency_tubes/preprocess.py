@@ -1,10 +1,25 @@
 """From a frame of any size to the crop that the network sees."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ._opencv import cv2
 from .spec import Preprocessing
+
+
+@dataclass(frozen=True)
+class CropBox:
+    """Where the network's crop lies in the source frame; outside it the network sees nothing.
+
+    The sides are fractions, in [0, 1], of the displayed frame's width (`left`, `right`) and height (`top`, `bottom`).
+    """
+
+    left: float
+    top: float
+    right: float
+    bottom: float
 
 
 def crop(rgb: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
