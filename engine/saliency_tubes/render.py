@@ -137,13 +137,8 @@ def place(
         _mark_unseen(image[rows, columns], frame[rows, columns])
     line = max(1, round(min(height, width) * _OUTLINE_PER_SIDE))
     outline = image[max(0, top - line) : bottom + line, max(0, left - line) : right + line]
-    for edge in (
-        outline[: min(line, top)],
-        outline[outline.shape[0] - min(line, height - bottom) :],
-        outline[:, : min(line, left)],
-        outline[:, outline.shape[1] - min(line, width - right) :],
-    ):
-        edge[...] = _OUTLINE
+    for edge in (outline[:line], outline[-line:], outline[:, :line], outline[:, -line:]):
+        edge[...] = _OUTLINE  # what of it lies inside the crop is drawn over
     _blend_into(image[top:bottom, left:right], frame[top:bottom, left:right], values, style)
     return image
 
