@@ -86,13 +86,36 @@ class Artifact(StrEnum):
 USEFUL = (Artifact.OVERLAY, Artifact.SHEET, Artifact.TIMELINE, Artifact.HTML)
 
 
-def choice(kind: type[E], value: str, option: str) -> E:
-    """The member of `kind` that `value` names.
+class Colormap(StrEnum):
+    """Colours for a tube, from 0 to 1. Viridis and cividis read well in grey print and with any colour vision."""
+
+    JET = "jet"
+    TURBO = "turbo"
+    VIRIDIS = "viridis"
+    INFERNO = "inferno"
+    MAGMA = "magma"
+    PLASMA = "plasma"
+    CIVIDIS = "cividis"
+    PARULA = "parula"
+    HOT = "hot"
+    BONE = "bone"
+    GRAY = "gray"
+
+
+class StyleName(StrEnum):
+    """Whose pictures to draw: the two published implementations normalise and blend each in its own way."""
+
+    REFERENCE = "reference"  # the PyTorch script's
+    KERAS = "keras"
+
+
+def choice(kind: type[E], what: str, value: object) -> E:
+    """The member of `kind` that `value` names; `what` calls it in the error.
 
     Raises:
         OptionError: it names none.
     """
     try:
-        return kind(value)
+        return kind(value)  # type: ignore[arg-type]
     except ValueError:
-        raise OptionError(f"{option} is {value!r}: expected one of {', '.join(kind)}") from None
+        raise OptionError(f"there is no {what} {str(value)[:80]!r}: choose among {', '.join(kind)}") from None

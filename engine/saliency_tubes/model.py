@@ -255,12 +255,12 @@ class TubeModel:
             raise LabelError(f"top_k is {top_k}: expected a number from 0 to {self.spec.num_classes}, the classes")
         several = [] if label is None else [label] if isinstance(label, int | str) else label
         indices = tuple(self.spec.label_index(one) for one in several)
-        return View(self._sampling(sampling), choice(Fit, fit, "fit"), Wanted(indices, top_k))
+        return View(self._sampling(sampling), choice(Fit, "fit", fit), Wanted(indices, top_k))
 
     def _sampling(self, sampling: Sampling | SamplingName | str | None) -> Sampling:
         if isinstance(sampling, Sampling):
             return sampling
-        return Sampling(choice(SamplingName, self.spec.sampling if sampling is None else sampling, "sampling"))
+        return Sampling(choice(SamplingName, "sampling", self.spec.sampling if sampling is None else sampling))
 
 
 def load_model(
