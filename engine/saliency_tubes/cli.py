@@ -19,11 +19,27 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from . import texts
+from . import options, texts
 from ._version import __version__
-from .choices import Against, Artifact, Device, Layout, Norm, Precision
-from .errors import DependencyError, SaliencyTubesError
+from .choices import Against, Device, Fit, Layout, Norm, Precision, StyleName
+from .errors import DependencyError, OptionError, SaliencyTubesError
 from .graph_cache import PUBLISHER, GraphCache
+from .options import (
+    ColormapOption,
+    CompareOption,
+    FitOption,
+    LabelOption,
+    MaxFramesOption,
+    OpacityOption,
+    OverlapOption,
+    SamplingOption,
+    SaveOption,
+    StepOption,
+    StrideOption,
+    StyleOption,
+    ThresholdOption,
+    TopOption,
+)
 
 if TYPE_CHECKING:
     from .model import TubeModel
@@ -53,7 +69,7 @@ def main() -> None:
         path = getattr(error, "filename", None)
         reason = error if path is None else f"{path}: {getattr(error, 'strerror', error)}"
         _say(f"error: {reason}", error=True)
-        sys.exit(1)
+        sys.exit(2 if isinstance(error, OptionError) else 1)
 
 
 def entry() -> None:
@@ -114,24 +130,28 @@ def tubes(
 @app.command(
     epilog="Examples:\n\n"
     "  tubes run clip.mp4\n\n"
-    "  tubes run frames/ --label 5 --label bowling --out figures\n\n"
-    "  tubes run clip.mp4 --top-k 3 --device cpu --json"
+    "  tubes run clip.mp4 --sampling dense --fit whole --label bowling\n\n"
+    "  tubes run frames/ --top-k 2 --compare --save overlay,sheet --out figures\n\n"
+    "  tubes run clip.mp4 --style keras --colormap turbo --device cpu --json"
 )
 def run(
     clip: Annotated[Path, typer.Argument(help="A video, a GIF, or a folder of frames.", show_default=False)],
-    label: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--label", "-l", help="A class, by index or name; repeat it for several. Without it: the predicted class."
-        ),
-    ] = None,
-    top_k: Annotated[int, typer.Option(min=0, help="Explain the N highest classes, too.")] = 0,
+    label: LabelOption = None,
+    top_k: TopOption = 0,
     model: ModelOption = Path("tubes.onnx"),
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.")] = Path("visualisations"),
-    save: Annotated[
-        list[Artifact] | None,
-        typer.Option(help="Write only this; repeat it for several. Without it: everything.", show_default=False),
-    ] = None,
+    save: SaveOption = None,
+    compare: CompareOption = False,
+    sampling: SamplingOption = None,
+    stride: StrideOption = None,
+    overlap: OverlapOption = None,
+    step: StepOption = None,
+    max_frames: MaxFramesOption = None,
+    fit: FitOption = Fit.SQUASH_CROP,
+    style: StyleOption = StyleName.REFERENCE,
+    colormap: ColormapOption = None,
+    opacity: OpacityOption = None,
+    threshold: ThresholdOption = None,
     device: DeviceOption = Device.AUTO,
     precision: PrecisionOption = None,
     as_json: JsonOption = False,
@@ -139,14 +159,19 @@ def run(
 ) -> None:
     """Explain a clip: write its saliency tube for one or more classes.
 
-    Results go to OUT/<clip name>/<label index>/: heatmap and focusmap PNGs,
-    overlay.gif, overlay.mp4, tube.npz and info.json.
+    Results go to OUT/<clip name>/<label index>/; what shows several labels
+    together, to OUT/<clip name>/<label>+<label>/. `--save` says what is written.
     """
+    if compare and len(label or ()) + top_k < 2:
+        raise typer.BadParameter("needs two labels or more: --label twice, or --top-k 2", param_hint="'--compare'")
+    look = options.style(style, colormap, opacity, threshold)
+    artifacts = options.artifacts(save, compare)
+    how = options.sampling(sampling, stride=stride, overlap=overlap, step=step, max_frames=max_frames)
     with _progress() as progress:
         progress(f"loading {model}")
         loaded, opened = _load(model, device, precision, GraphCache.of_user(), clip)
-        explanation = loaded.explain(opened, label, top_k=top_k, progress=progress)
-        folders = explanation.save(out, progress, artifacts=save or tuple(Artifact))
+        explanation = loaded.explain(opened, label, top_k=top_k, sampling=how, fit=fit, progress=progress)
+        folders = explanation.save(out, progress, artifacts=artifacts, style=look)
     for note in explanation.notes:
         _say(f"note: {note}", error=True)
     _say(json.dumps(texts.run_document(explanation, folders)) if as_json else texts.run_text(explanation, folders))

@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -91,7 +92,7 @@ class Explainer:
             frames=None,
             completeness=found.completeness,
             timings=Timings(found.reading, found.network, built),
-            notes=tuple(self._notes(clip, tubes)),
+            notes=tuple(self._notes(clip, view, tubes)),
             source=clip,
         )
 
@@ -128,16 +129,19 @@ class Explainer:
             frames=crops.frames,
             completeness=float(errors.max() / max(float(np.abs(logits).max()), np.finfo(np.float32).tiny)),
             timings=timings,
-            notes=tuple(self._notes(clip, tubes)),
+            notes=tuple(self._notes(clip, view, tubes)),
             source=clip,
         )
 
-    def _notes(self, clip: Clip, tubes: tuple[Tube, ...]) -> Iterator[str]:
+    def _notes(self, clip: Clip, view: View, tubes: tuple[Tube, ...]) -> Iterator[str]:
         if self._session.note is not None:
             yield self._session.note
         yield from clip.notes
         if clip.length < self._spec.frames:
             yield f"the clip has {clip.length} frames and the network takes {self._spec.frames}: some are repeated"
+        for index, times in Counter(view.wanted.indices).items():
+            if times > 1:
+                yield f"class {index} was asked for {times} times: it is explained once"
         for tube in tubes:
             if tube.is_constant:
                 yield f"the map of class {tube.label} is the same everywhere: its tube is zero and points nowhere"

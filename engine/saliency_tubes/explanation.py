@@ -184,6 +184,14 @@ class Explanation:
 
         return save(self, Path(out), progress or (lambda _: None), artifacts, style or Style())
 
+    def _repr_html_(self) -> str:
+        """The small viewer that a notebook shows: the clip with the tube over it."""
+        from .report import inline_html
+        from .report_page import report_of
+        from .style import Style
+
+        return inline_html(report_of(self, Style()))
+
     def describe(self, tube: Tube) -> dict[str, Any]:
         """Everything there is to say about one of the tubes, as JSON types: the content of ``info.json``."""
         return {

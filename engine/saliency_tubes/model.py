@@ -213,7 +213,9 @@ class TubeModel:
             clip = open_clip(job.source, threads=0 if dense else 1)  # other clips have the other cores
             return job, view, clip if dense else read_crops(clip, self.spec, view.sampling, view.fit)
 
-        def explain(inputs: Sequence[tuple[Job, View, Crops | Clip]]) -> list[tuple[Job, Explanation] | SaliencyTubesError]:
+        def explain(
+            inputs: Sequence[tuple[Job, View, Crops | Clip]],
+        ) -> list[tuple[Job, Explanation] | SaliencyTubesError]:
             jobs, views, clips = zip(*inputs, strict=True)
             results = (
                 [self._survey(clip, view, lambda _: None) for clip, view in zip(clips, views, strict=True)]

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from .choices import SamplingName
 from .errors import OptionError
 
+_OPTIONS = {SamplingName.STEPPED: ("step", "max_frames"), SamplingName.DENSE: ("stride", "overlap")}
+
 
 @dataclass(frozen=True)
 class Window:
@@ -79,10 +81,25 @@ class Sampling:
         """Windows of every `stride`-th frame that slide over the whole video."""
         return cls(SamplingName.DENSE, stride=stride, overlap=overlap)
 
+    @classmethod
+    def of(cls, name: SamplingName, **options: float | None) -> "Sampling":
+        """A way of sampling by its name; options that are None keep their defaults.
+
+        Raises:
+            OptionError: an option belongs to another way of sampling, or is out of its range.
+        """
+        given = {option: value for option, value in options.items() if value is not None}
+        for option in given:
+            owner = next(owner for owner, owned in _OPTIONS.items() if option in owned)
+            if owner is not name:
+                raise OptionError(
+                    f"{option} is an option of {owner} sampling, and this is {name}: leave one of them out"
+                )
+        return cls(name, **given)  # type: ignore[arg-type]
+
     def options(self) -> dict[str, int | float]:
         """The values that this way of sampling looks at."""
-        names = {SamplingName.STEPPED: ("step", "max_frames"), SamplingName.DENSE: ("stride", "overlap")}
-        return {name: getattr(self, name) for name in names.get(self.name, ())}
+        return {name: getattr(self, name) for name in _OPTIONS.get(self.name, ())}
 
     def windows(self, length: int, frames: int) -> tuple[Window, ...]:
         """The windows of a clip, ascending; together they reach from its first frame to its last, except stepped.

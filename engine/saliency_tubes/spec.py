@@ -151,7 +151,9 @@ class ModelSpec:
         if len(matches) == 1:
             return matches[0]
         if matches:
-            verb, mend = ("names", "its number") if exact else ("begins the names of", "more of the name, or the number")
+            verb, mend = (
+                ("names", "its number") if exact else ("begins the names of", "more of the name, or the number")
+            )
             found = ", ".join(f"{i} ({self.labels[i]})" for i in matches[:_FEW])
             more = f" and {len(matches) - _FEW} more" if len(matches) > _FEW else ""
             raise LabelError(f"label {name!r} {verb} classes {found}{more}: give {mend}")

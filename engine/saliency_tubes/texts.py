@@ -12,25 +12,39 @@ if TYPE_CHECKING:
 
 def run_document(explanation: "Explanation", folders: tuple[Path, ...]) -> dict[str, Any]:
     """What `tubes run --json` prints, as JSON types."""
+    together = folders[len(explanation.tubes) :]
+    report = _report(folders)
     return {
         "clip": explanation.clip.name,
         "predicted": asdict(explanation.predicted),
         "top5": [asdict(score) for score in explanation.top()],
         "labels": [
             asdict(explanation.score(tube.label)) | {"out": str(folder)}
-            for tube, folder in zip(explanation.tubes, folders, strict=True)
+            for tube, folder in zip(explanation.tubes, folders, strict=False)
         ],
+        "together": str(together[0]) if together else None,
+        "report": None if report is None else str(report),
+        "windows": len(explanation.windows),
         "device": explanation.model.device,
         "notes": explanation.notes,
     }
 
 
 def run_text(explanation: "Explanation", folders: tuple[Path, ...]) -> str:
-    """The prediction, and where each label was written."""
+    """The prediction, where each label was written, and what to open."""
     lines = [f"predicted  {_score_text(explanation.predicted)}"]
-    for tube, folder in zip(explanation.tubes, folders, strict=True):
+    for tube, folder in zip(explanation.tubes, folders, strict=False):
         lines += [f"label      {_score_text(explanation.score(tube.label))}", f"  written to {folder}"]
+    lines += [f"together   written to {folder}" for folder in folders[len(explanation.tubes) :]]
+    if (report := _report(folders)) is not None:
+        lines.append(f"open       {report}")
     return "\n".join(lines)
+
+
+def _report(folders: tuple[Path, ...]) -> Path | None:
+    """The page of a run, if it was written: it is in the last folder."""
+    report = folders[-1] / "report.html"
+    return report if report.is_file() else None
 
 
 def info_text(model: Path, spec: "ModelSpec") -> str:

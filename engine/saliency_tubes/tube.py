@@ -51,6 +51,15 @@ class Tube:
         """Whether the map is the same everywhere, so that the tube says nothing."""
         return self.high == self.low
 
+    @cached_property
+    def energy(self) -> NDArray[np.float32]:
+        """(T,) float32: the mean of the map at each step of time, on the scale of `low` to `high`; zeros if constant.
+
+        Of the map, not of its upsampled picture, in which the border's cells count half.
+        """
+        means = upsample_time(self.map, self.shape[0]).mean(axis=(1, 2))
+        return _normalised(means, self.low, self.high)
+
     def track(self, frames: int) -> NDArray[np.float32]:
         """The raw map at every frame of the clip that it spans: (frames, h, w) float32, splines along time."""
         return upsample_time(self.map, frames)

@@ -64,5 +64,5 @@ def test_the_box_is_where_the_crop_was_cut(fit: Fit, size_wh: tuple[int, int]) -
 
 
 def test_a_frame_that_is_one_long_line_is_refused_by_its_short_side() -> None:
-    with pytest.raises(SourceError, match="frames of 9000x2 are too long and thin for the fit short-side.*fit whole"):
+    with pytest.raises(SourceError, match=r"frames of 9000x2 are too long and thin for the fit short-side.*fit whole"):
         crop(np.zeros((2, 9000, 3), dtype=np.uint8), preprocessing((256, 256), (224, 224)), Fit.SHORT_SIDE)

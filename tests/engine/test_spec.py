@@ -159,7 +159,9 @@ def test_a_whole_name_wins_over_longer_ones_that_begin_with_it() -> None:
 def test_a_beginning_of_several_names_lists_them() -> None:
     labels = tuple(f"kick {what}" for what in "abcde")
 
-    with pytest.raises(LabelError, match=r"'kick' begins the names of classes 0 \(kick a\), .*4 \(kick e\): give more of"):
+    with pytest.raises(
+        LabelError, match=r"'kick' begins the names of classes 0 \(kick a\), .*4 \(kick e\): give more of"
+    ):
         tiny_spec(labels=labels).label_index("kick")
 
 

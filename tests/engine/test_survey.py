@@ -8,7 +8,6 @@ import pytest
 from clips import moving_square, write_video
 from numpy.typing import NDArray
 from saliency_tubes import TubeModel, load_model
-from saliency_tubes.activation import class_activation_map
 from saliency_tubes.choices import Fit
 from saliency_tubes.errors import ModelFileError, SourceError
 from saliency_tubes.preprocess import crop
@@ -160,7 +159,10 @@ def test_a_clip_that_is_never_twice_as_long_is_an_error(model: TubeModel) -> Non
 
 def test_a_network_that_overflows_says_so(tmp_path: Path) -> None:
     broken = load_model(
-        write_tiny(tmp_path / "t.onnx", tiny_spec(bias=np.full(CLASSES, 3e38, np.float32), weight=np.full((CLASSES, CHANNELS), 3e38, np.float32))),
+        write_tiny(
+            tmp_path / "t.onnx",
+            tiny_spec(bias=np.full(CLASSES, 3e38, np.float32), weight=np.full((CLASSES, CHANNELS), 3e38, np.float32)),
+        ),
         device="cpu",
     )
 

@@ -1,0 +1,158 @@
+"""Options that several commands have, and what they mean together. Light: nothing of the runtime is imported early."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .choices import USEFUL, Artifact, Colormap, Fit, SamplingName, StyleName, choice
+from .errors import OptionError
+
+if TYPE_CHECKING:
+    from .sampling import Sampling
+    from .style import Style
+
+ALL = "all"
+_FRAMES, _PICTURES = "What the network sees", "What is drawn"
+
+LabelOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--label",
+        "-l",
+        help="A class: its index, its name, or how its name begins; repeat it for several. Without it: the predicted "
+        "class.",
+    ),
+]
+TopOption = Annotated[int, typer.Option(min=0, help="Explain the N highest classes, too.")]
+SaveOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        rich_help_panel=_PICTURES,
+        metavar="WHAT,...",
+        help=f"What to write, of {', '.join(Artifact)}, or {ALL}. Without it: {', '.join(USEFUL)}.",
+        show_default=False,
+    ),
+]
+CompareOption = Annotated[
+    bool,
+    typer.Option(
+        "--compare",
+        rich_help_panel=_PICTURES,
+        help="Also write a video of all labels side by side, on one colour scale.",
+    ),
+]
+SamplingOption = Annotated[
+    SamplingName | None,
+    typer.Option(
+        rich_help_panel=_FRAMES,
+        help="Which frames the network sees. uniform: one window over the whole clip; stepped: one over its beginning; "
+        "dense: windows that slide over all of it. Without it: what the model file says, uniform.",
+        show_default=False,
+    ),
+]
+StrideOption = Annotated[
+    int | None,
+    typer.Option(
+        rich_help_panel=_FRAMES, help="dense: every N-th frame of the clip. Without it: 2.", show_default=False
+    ),
+]
+OverlapOption = Annotated[
+    float | None,
+    typer.Option(
+        rich_help_panel=_FRAMES,
+        help="dense: share of a window that the next covers, too. Without it: 0.5.",
+        show_default=False,
+    ),
+]
+StepOption = Annotated[
+    int | None,
+    typer.Option(
+        rich_help_panel=_FRAMES, help="stepped: every N-th frame of the clip. Without it: 6.", show_default=False
+    ),
+]
+MaxFramesOption = Annotated[
+    int | None,
+    typer.Option(
+        rich_help_panel=_FRAMES, help="stepped: at most so many of these. Without it: 24.", show_default=False
+    ),
+]
+FitOption = Annotated[
+    Fit,
+    typer.Option(
+        rich_help_panel=_FRAMES,
+        help="How a frame becomes the network's square input. squash-crop: squashed, its centre cut out; short-side: "
+        "aspect kept, the centre cut out; whole: all of it, squashed.",
+    ),
+]
+StyleOption = Annotated[
+    StyleName,
+    typer.Option(
+        rich_help_panel=_PICTURES, help="Whose pictures to draw: the published PyTorch script's or the Keras script's."
+    ),
+]
+ColormapOption = Annotated[
+    Colormap | None,
+    typer.Option(rich_help_panel=_PICTURES, help="Colours of the tube. Without it: jet.", show_default=False),
+]
+OpacityOption = Annotated[
+    float | None,
+    typer.Option(rich_help_panel=_PICTURES, help="Weight of the colours, 0 to 1. Without it: 0.5.", show_default=False),
+]
+ThresholdOption = Annotated[
+    float | None,
+    typer.Option(
+        rich_help_panel=_PICTURES,
+        help="No colours where the tube is below this, 0 to 1. Without it: 0, or 0.2 in the keras style.",
+        show_default=False,
+    ),
+]
+
+
+def artifacts(names: Iterable[str] | None, compare: bool = False) -> tuple[Artifact, ...]:
+    """What `--save` names, several behind one comma or each behind an option of its own.
+
+    Raises:
+        OptionError: a name is unknown.
+    """
+    if names is None:
+        chosen = list(USEFUL)
+    else:
+        words = [word.strip() for name in names for word in name.split(",")]
+        if not any(words):
+            raise OptionError(f"--save names nothing: choose among {', '.join(Artifact)}, {ALL}")
+        chosen = [one for word in words if word for one in (Artifact if word == ALL else [_artifact(word)])]
+    return tuple(dict.fromkeys([*chosen, Artifact.COMPARISON] if compare else chosen))
+
+
+def _artifact(word: str) -> Artifact:
+    try:
+        return choice(Artifact, "artifact", word)
+    except OptionError as error:
+        raise OptionError(f"{error}, {ALL}") from None
+
+
+def style(name: StyleName, colormap: Colormap | None, opacity: float | None, threshold: float | None) -> "Style | None":
+    """How tubes are drawn; None for the published look.
+
+    Raises:
+        OptionError: a number is not in its range.
+    """
+    if name is StyleName.REFERENCE and colormap is opacity is threshold is None:
+        return None
+    from .style import Style
+
+    return Style.of(name, colormap=colormap, opacity=opacity, threshold=threshold)
+
+
+def sampling(name: SamplingName | None, **given: float | None) -> "Sampling | None":
+    """How frames are taken; None for what the model file says.
+
+    Raises:
+        OptionError: an option belongs to another way of sampling, or is out of its range.
+    """
+    if name is None and not any(value is not None for value in given.values()):
+        return None
+    from .sampling import Sampling
+
+    return Sampling.of(name or SamplingName.UNIFORM, **given)

@@ -1,0 +1,184 @@
+"""What `Explanation.save` does: folders of whole files, drawn in one more pass over the clip."""
+
+import hashlib
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import render, writers
+from .choices import Artifact, choice
+from .explanation import Explanation, folder_name
+from .painter import Painter
+from .style import Style
+
+if TYPE_CHECKING:
+    from .products import Product
+
+_TOGETHER = frozenset({Artifact.HTML, Artifact.COMPARISON})  # what shows all labels of a run
+_LONGEST_NAME = 100
+Job = Callable[[], Path]
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """A folder that is being filled.
+
+    Attributes:
+        target: where it will stand.
+        staging: where it is now.
+        position: which of the tubes it is for; None for all of them together.
+        artifacts: what belongs into it.
+    """
+
+    target: Path
+    staging: Path
+    position: int | None
+    artifacts: frozenset[Artifact]
+
+
+def save(
+    explanation: Explanation,
+    out: Path,
+    progress: Callable[[str], None],
+    artifacts: Iterable[Artifact | str],
+    style: Style,
+) -> tuple[Path, ...]:
+    """Write the chosen artifacts of every label; see `Explanation.save`."""
+    started = time.perf_counter()
+    chosen = frozenset(choice(Artifact, "artifact", one) for one in artifacts)
+    if len(explanation.tubes) == 1:
+        chosen -= {Artifact.COMPARISON}  # with what?
+    painter = Painter(explanation, style)
+    with ExitStack() as stack:
+        folders = [
+            replace(folder, staging=stack.enter_context(writers.replacing_folder(folder.target)))
+            for folder in _folders(explanation, out / folder_name(explanation.clip.name), chosen)
+        ]
+        progress(f"writing {folders[0].target}")
+        jobs = [(folder, job) for folder in folders for job in _jobs(folder, painter)]
+        files: dict[Path, list[Path]] = {folder.staging: [] for folder in folders}
+        for (folder, _), file in zip(jobs, writers.write_all(job for _, job in jobs), strict=True):
+            files[folder.staging].append(file)
+        for staging, drawn in _drawn(folders, painter, progress):
+            files[staging] += drawn
+        for folder in folders:
+            _write_info(folder, explanation, style, files[folder.staging], time.perf_counter() - started)
+    return tuple(folder.target for folder in folders)
+
+
+def _folders(explanation: Explanation, parent: Path, chosen: frozenset[Artifact]) -> Iterator[_Folder]:
+    """A folder for each label and, where several are shown together, one for all: with one label, that label's."""
+    labels = [tube.label for tube in explanation.tubes]
+    alone = len(labels) == 1
+    for position, label in enumerate(labels):
+        yield _Folder(parent / str(label), parent, position, chosen if alone else chosen - _TOGETHER)
+    if not alone and chosen & _TOGETHER:
+        yield _Folder(parent / _together_name(labels), parent, None, chosen & _TOGETHER)
+
+
+def _together_name(labels: list[int]) -> str:
+    """``5+70``; of very many labels the first ones, and a digest of all."""
+    name = "+".join(map(str, labels))
+    if len(name) <= _LONGEST_NAME:
+        return name
+    return f"{name[: _LONGEST_NAME // 2].rpartition('+')[0]}+{hashlib.sha256(name.encode()).hexdigest()[:12]}"
+
+
+def _jobs(folder: _Folder, painter: Painter) -> Iterator[Job]:
+    """What is written from what is in hand, without another look at the clip."""
+    explanation, position = painter.explanation, folder.position
+    if Artifact.TIMELINE in folder.artifacts and position is not None:
+        yield partial(_write_timeline, folder.staging / "timeline.png", painter, position)
+    if Artifact.NPZ in folder.artifacts and position is not None:
+        yield partial(_write_npz, folder.staging / "tube.npz", explanation, position)
+    if explanation.frames is None or position is None:
+        return
+    if Artifact.FOCUSMAP in folder.artifacts:
+        pictures = render.focusmap(painter.volume(position), explanation.frames)
+        yield from writers.png_jobs(folder.staging / "focusmap", pictures)
+    if Artifact.HEATMAP in folder.artifacts:
+        pictures = render.blend(explanation.frames, painter.volume(position), painter.style)
+        yield from writers.png_jobs(folder.staging / "heatmap", pictures)
+
+
+def _drawn(
+    folders: list[_Folder], painter: Painter, progress: Callable[[str], None]
+) -> Iterator[tuple[Path, list[Path]]]:
+    """Draw what needs the clip's own frames; each folder's files, once all of them are closed."""
+    if not any(folder.artifacts - {Artifact.TIMELINE, Artifact.NPZ} for folder in folders):
+        return
+    from .products import draw  # late: who wants crops and numbers needs no encoder
+
+    with ExitStack() as open_files:
+        products = [(folder.staging, one) for folder in folders for one in _products(folder, painter, open_files)]
+        if products:
+            draw(painter, [product for _, product in products], progress)
+        found = [(staging, list(product.finish())) for staging, product in products]
+    yield from found
+
+
+def _products(folder: _Folder, painter: Painter, open_files: ExitStack) -> Iterator["Product"]:
+    from .products import CropPictures, Gif, Overlay, Sheet, SideBySide
+    from .report_page import ReportPage
+
+    staging, position = folder.staging, folder.position
+    if Artifact.HTML in folder.artifacts:
+        yield ReportPage(staging / "report.html", painter, open_files)
+    if Artifact.COMPARISON in folder.artifacts:
+        yield SideBySide(staging / "comparison.mp4", painter, open_files)
+    if position is None:
+        return
+    if Artifact.OVERLAY in folder.artifacts:
+        yield Overlay(staging / "overlay.mp4", painter, position, open_files)
+    if Artifact.GIF in folder.artifacts:
+        yield Gif(staging / "overlay.gif", painter, position)
+    if Artifact.SHEET in folder.artifacts:
+        yield Sheet(staging / "sheet.png", painter, position)
+    if painter.explanation.frames is None:
+        for artifact in sorted({Artifact.HEATMAP, Artifact.FOCUSMAP} & folder.artifacts):
+            yield CropPictures(staging / artifact, painter, position, focus=artifact is Artifact.FOCUSMAP)
+
+
+def _write_timeline(path: Path, painter: Painter, position: int) -> Path:
+
+    ...
+
+
+def _write_npz(path: Path, explanation: Explanation, position: int) -> Path:
+    tube = explanation.tubes[position]
+    score = explanation.score(tube.label)
+    # A whole video's tube would take gigabytes; its map and the two ends of its scale are all it is made of.
+    volume = {"tube": tube.values} if explanation.frames is not None else {}
+    return writers.write_npz(
+        path,
+        map=tube.map,
+        **volume,
+        low=np.float32(tube.low),
+        high=np.float32(tube.high),
+        frame_indices=explanation.frame_indices,
+        timestamps=explanation.timestamps,
+        windows=np.array([window.indices for window in explanation.windows]),
+        window_logits=explanation.window_logits,
+        label=np.int64(tube.label),
+        logit=np.float32(score.logit),
+        probability=np.float64(score.probability),
+    )
+
+
+def _write_info(folder: _Folder, explanation: Explanation, style: Style, files: list[Path], seconds: float) -> None:
+    if folder.position is None:
+        labels = [asdict(explanation.score(tube.label)) for tube in explanation.tubes]
+        info: dict[str, Any] = {"labels": labels, **explanation.describe_run()}
+    else:
+        info = explanation.describe(explanation.tubes[folder.position])
+    info["style"] = asdict(style)
+    info["timings_s"] |= {"save": seconds}
+    path = folder.staging / writers.INFO_FILE
+    info["files"] = sorted(file.relative_to(folder.staging).as_posix() for file in [*files, path])
+    writers.write_json(path, info)
