@@ -8,6 +8,7 @@ from pathlib import Path
 
 from saliency_tubes.bench.cold import ProcessRun, run_cold
 from saliency_tubes.bench.race import Clock
+from saliency_tubes.choices import PUBLISHED
 
 from .agreement import compare_pictures
 from .inputs import Inputs, tubes_command
@@ -51,7 +52,7 @@ def cold_runs(inputs: Inputs, clock: Clock) -> ColdRuns:
         return run_cold([*script, str(inputs.label), str(reference_out(turn))])
 
     def run_ours(turn: int, cache: Path = inputs.folder / "graphs") -> ProcessRun:
-        where = ["--model", str(inputs.model), "--out", str(our_out(turn)), "--device", "cpu"]
+        where = ["--model", str(inputs.model), "--out", str(our_out(turn)), "--device", "cpu", "--save", ",".join(PUBLISHED)]
         return run_cold(tubes_command("run", inputs.frames, "--label", str(inputs.label), *where), cache)
 
     first = statistics.median(run_ours(-1 - i, inputs.folder / f"graphs-{i}").seconds for i in range(_FIRST_RUNS))

@@ -84,6 +84,7 @@ class Artifact(StrEnum):
 
 # What is written unless it is said otherwise: what one wants to look at first.
 USEFUL = (Artifact.OVERLAY, Artifact.SHEET, Artifact.TIMELINE, Artifact.HTML)
+PUBLISHED = (Artifact.HEATMAP, Artifact.FOCUSMAP)  # what the published script writes
 
 
 class Colormap(StrEnum):

@@ -44,6 +44,11 @@ class Score:
     logit: float
     probability: float
 
+    @property
+    def title(self) -> str:
+        """The class for people: its name, or its number where it has none."""
+        return f"class {self.index}" if self.name is None else self.name
+
 
 @dataclass(frozen=True)
 class ClipIdentity:

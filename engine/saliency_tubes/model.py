@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
@@ -159,7 +160,7 @@ class TubeModel:
         chosen = tuple(artifacts)
         wanted = label if label is None or isinstance(label, int | str) else tuple(label)
         self._view(wanted, top_k, sampling, fit)
-        repeated: set[Job] = set()
+        repeated = WeakSet[Job]()
 
         def finish(job: Job, explanation: Explanation) -> Explanation:
             if out is not None and job in repeated:
@@ -300,7 +301,7 @@ def _check_graph(path: Path, session: Session, spec: ModelSpec) -> None:
         )
 
 
-def _noting_repeats(jobs: Iterable[Job], repeated: set[Job]) -> Iterator[Job]:
+def _noting_repeats(jobs: Iterable[Job], repeated: WeakSet[Job]) -> Iterator[Job]:
     """The jobs; those whose clip is called as one before it are noted in `repeated`."""
     names: set[str] = set()
     for job in jobs:

@@ -14,7 +14,7 @@ from .style import Style
 from .upsample import upsample
 from .video import Frame, VideoFile
 
-_UNKNOWN_SECONDS = 1 / 8  # a frame, where frames have no times
+UNKNOWN_SECONDS = 1 / 8  # a frame, where frames have no times
 _ANY = 1 << 30
 
 
@@ -34,7 +34,7 @@ class Painter:
 
     @cached_property
     def tracks(self) -> list[NDArray[np.float32]]:
-        """For each label, the (n, h, w) float32 raw map of every frame from the first that was explained to the last."""
+        """For each label, the (n, h, w) float32 raw map of every frame that was explained, first to last."""
         return [tube.track(self._last - self._first + 1) for tube in self.explanation.tubes]
 
     @cached_property
@@ -104,7 +104,7 @@ class Scene:
 
     def __init__(self, painter: Painter, frame: Frame) -> None:
         self.index, self.rgb, self.time = frame.index, frame.rgb, frame.time
-        self.seconds = frame.time if math.isfinite(frame.time) else frame.index * _UNKNOWN_SECONDS
+        self.seconds = frame.time if math.isfinite(frame.time) else frame.index * UNKNOWN_SECONDS
         self._painter = painter
         self._bare: dict[int, NDArray[np.uint8]] = {}
         self._painted: dict[tuple[int, int, bool], NDArray[np.uint8]] = {}

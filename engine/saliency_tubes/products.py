@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from . import render, writers
 from .comparison import Comparison
 from .explanation import Explanation
-from .painter import Painter, Scene, fitted_wh
+from .painter import UNKNOWN_SECONDS, Painter, Scene, fitted_wh
 from .pipeline import ahead
 from .preprocess import crop
 from .sheet import Cell, contact_sheet
@@ -113,9 +113,7 @@ class Gif:
 
     def finish(self) -> Iterable[Path]:
         """Encode all of them, with one palette."""
-        step = (self._times[-1] - self._times[0]) / max(1, len(self._times) - 1)
-        pace = float(np.clip(step, _FASTEST_SECONDS, _SLOWEST_SECONDS))
-        return [writers.write_gif(self._path, np.stack(self._pictures), pace)]
+        return [writers.write_gif(self._path, np.stack(self._pictures), pace(self._times))]
 
 
 class Sheet:
@@ -172,6 +170,12 @@ class CropPictures:
         return self._files
 
 
+def pace(times: Sequence[float]) -> float:
+    """How many seconds a GIF shows each frame: the clip's own pace, within what the eye can follow."""
+    step = (times[-1] - times[0]) / max(1, len(times) - 1)
+    return float(np.clip(step, _FASTEST_SECONDS, _SLOWEST_SECONDS)) if step > 0 else UNKNOWN_SECONDS
+
+
 def spread(indices: Sequence[int], count: int) -> list[int]:
     """At most `count` of the indices, at even distances, the first and the last among them; none twice."""
     places = np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)
@@ -179,7 +183,6 @@ def spread(indices: Sequence[int], count: int) -> list[int]:
 
 
 def caption(explanation: Explanation, label: int) -> str:
-    """A class's number, name and probability, for people."""
+    """A class and its probability, for people."""
     score = explanation.score(label)
-    name = f"class {score.index}" if score.name is None else score.name
-    return f"{name}: probability {score.probability:.3f}"
+    return f"{score.title}: probability {score.probability:.3f}"

@@ -20,7 +20,8 @@ from .style import Style
 if TYPE_CHECKING:
     from .products import Product
 
-_TOGETHER = frozenset({Artifact.HTML, Artifact.COMPARISON})  # what shows all labels of a run
+_ONCE = frozenset({Artifact.HTML, Artifact.COMPARISON})  # what is written once a run, with all its labels
+_TOGETHER = _ONCE | {Artifact.TIMELINE}
 _LONGEST_NAME = 100
 Job = Callable[[], Path]
 
@@ -77,7 +78,7 @@ def _folders(explanation: Explanation, parent: Path, chosen: frozenset[Artifact]
     labels = [tube.label for tube in explanation.tubes]
     alone = len(labels) == 1
     for position, label in enumerate(labels):
-        yield _Folder(parent / str(label), parent, position, chosen if alone else chosen - _TOGETHER)
+        yield _Folder(parent / str(label), parent, position, chosen if alone else chosen - _ONCE)
     if not alone and chosen & _TOGETHER:
         yield _Folder(parent / _together_name(labels), parent, None, chosen & _TOGETHER)
 
@@ -93,7 +94,7 @@ def _together_name(labels: list[int]) -> str:
 def _jobs(folder: _Folder, painter: Painter) -> Iterator[Job]:
     """What is written from what is in hand, without another look at the clip."""
     explanation, position = painter.explanation, folder.position
-    if Artifact.TIMELINE in folder.artifacts and position is not None:
+    if Artifact.TIMELINE in folder.artifacts:
         yield partial(_write_timeline, folder.staging / "timeline.png", painter, position)
     if Artifact.NPZ in folder.artifacts and position is not None:
         yield partial(_write_npz, folder.staging / "tube.npz", explanation, position)
@@ -145,9 +146,22 @@ def _products(folder: _Folder, painter: Painter, open_files: ExitStack) -> Itera
             yield CropPictures(staging / artifact, painter, position, focus=artifact is Artifact.FOCUSMAP)
 
 
-def _write_timeline(path: Path, painter: Painter, position: int) -> Path:
+def _write_timeline(path: Path, painter: Painter, position: int | None) -> Path:
+    """The timeline of one label, or of all."""
+    from .timeline import Timeline, draw_timeline
 
-    ...
+    explanation = painter.explanation
+    tubes = explanation.tubes if position is None else (explanation.tubes[position],)
+    labels = tuple(explanation.score(tube.label).title for tube in tubes)
+    timeline = Timeline(
+        labels=labels,
+        times=explanation.timestamps,
+        frame_indices=explanation.frame_indices,
+        energy=np.stack([tube.energy for tube in tubes]),
+        windows=np.array([(window.first, window.last) for window in explanation.windows]),
+        probabilities=np.stack([explanation.window_probabilities(tube.label) for tube in tubes]),
+    )
+    return writers.write_png(path, draw_timeline(timeline, explanation.clip.name))
 
 
 def _write_npz(path: Path, explanation: Explanation, position: int) -> Path:

@@ -34,7 +34,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels = [part for label in LABELS for part in ("--label", str(label))]
     command(
         "run", str(REFERENCE / "arm_wrestling"), *labels,
-        "--model", str(folder / "tubes.onnx"), "--out", str(folder / "out"), "--device", "cpu",
+        "--model", str(folder / "tubes.onnx"), "--out", str(folder / "out"), "--device", "cpu", "--save", "heatmap,focusmap,npz",
     )  # fmt: skip
     return folder
 

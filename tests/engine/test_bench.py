@@ -254,7 +254,7 @@ def test_everything_is_measured(tmp_path: Path, job: race.Job) -> None:
     assert len(set(outs)) == 3
     assert [batch.size for batch in found.batches] == [1, 2, 4, 8]
     assert all(len(batch.seconds) == 2 for batch in found.batches)
-    assert list(found.stages) == ["decode_and_crop", "network", "tube", "render", "write", "all"]
+    assert list(found.stages) == ["decode_and_crop", "network", "tube", "save", "all"]
     assert all(len(samples) == 2 for samples in found.stages.values())
     assert found.cold.first.seconds > 0
     assert len(found.cold.later) == 1

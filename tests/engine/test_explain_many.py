@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from clips import moving_square, write_folder, write_video
 from numpy.typing import NDArray
-from saliency_tubes import Explanation, TubeModel, load_model, model
-from saliency_tubes.errors import LabelError, ModelFileError, OutputError, SaliencyTubesError, SourceError
+from saliency_tubes import Explanation, TubeModel, explainer, load_model, model
+from saliency_tubes.errors import LabelError, ModelFileError, OptionError, OutputError, SaliencyTubesError, SourceError
 from saliency_tubes.session import Activations, Session
 
 pytest.importorskip("onnx")
@@ -68,14 +68,14 @@ def test_a_batch_costs_one_run_and_one_set_of_products(
     loaded: TubeModel, videos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs, products = [], []
-    real_run, real_map = Session.run, model.class_activation_map
+    real_run, real_map = Session.run, explainer.class_activation_map
 
     def run(session: Session, frames: NDArray[np.uint8]) -> Activations:
         runs.append(len(frames))
         return real_run(session, frames)
 
     monkeypatch.setattr(Session, "run", run)
-    monkeypatch.setattr(model, "class_activation_map", lambda *a: products.append(1) or real_map(*a))
+    monkeypatch.setattr(explainer, "class_activation_map", lambda *a: products.append(1) or real_map(*a))
 
     list(loaded.explain_many(videos[:6], 0, batch=3))
 
@@ -84,10 +84,10 @@ def test_a_batch_costs_one_run_and_one_set_of_products(
 
 
 def test_it_saves_what_one_by_one_saves(loaded: TubeModel, videos: list[Path], tmp_path: Path) -> None:
-    for explanation in loaded.explain_many(videos[:3], 2, out=tmp_path / "together"):
+    for explanation in loaded.explain_many(videos[:3], 2, out=tmp_path / "together", artifacts=["heatmap", "sheet"]):
         assert (tmp_path / "together" / explanation.clip.name / "2" / "info.json").is_file()  # before it is handed out
     for video in videos[:3]:
-        loaded.explain(video, 2).save(tmp_path / "alone")
+        loaded.explain(video, 2).save(tmp_path / "alone", artifacts=["heatmap", "sheet"])
 
     ours, theirs = (
         {file.relative_to(tmp_path / name): file for file in sorted((tmp_path / name).rglob("*.png"))}
@@ -203,7 +203,7 @@ def test_wrong_arguments_are_errors_before_a_clip_is_opened(loaded: TubeModel) -
         loaded.explain_many(["nowhere.mp4"], CLASSES)
     with pytest.raises(LabelError, match="top_k is 9"):
         loaded.explain_many(["nowhere.mp4"], top_k=9)
-    with pytest.raises(ValueError, match="batch is 0: expected at least 1"):
+    with pytest.raises(OptionError, match="batch is 0: expected a whole number of at least 1"):
         loaded.explain_many(["nowhere.mp4"], batch=0)
 
 

@@ -8,8 +8,10 @@ import pytest
 from clips import moving_square, write_folder, write_video
 from onnx import helper
 from saliency_tubes import TubeModel, load_model
-from saliency_tubes.errors import LabelError, ModelFileError, OutputError, SourceError
+from saliency_tubes.choices import Artifact
+from saliency_tubes.errors import LabelError, ModelFileError, OptionError, OutputError, SourceError
 from saliency_tubes.preprocess import crop
+from saliency_tubes.products import pace
 from saliency_tubes.sampling import uniform
 from tiny import FRAMES, LABELS, SIZE, tiny_graph, tiny_spec, write_tiny
 
@@ -116,7 +118,7 @@ def test_a_video_a_folder_and_an_array_of_the_same_pixels_agree(model: TubeModel
 
 
 def test_a_fallback_of_the_device_is_part_of_the_explanation(model: TubeModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model, "note", "running on the CPU: no driver")
+    monkeypatch.setattr(model._session, "note", "running on the CPU: no driver")
 
     assert model.explain(moving_square(8)).notes == ("running on the CPU: no driver",)
 
@@ -186,14 +188,16 @@ def test_metadata_of_another_graph_is_refused(tmp_path: Path) -> None:
 def test_saving_writes_everything_under_the_clips_name(model: TubeModel, video: Path, tmp_path: Path) -> None:
     explanation = model.explain(video, [1, 3])
 
-    folders = explanation.save(tmp_path / "out")
+    folders = explanation.save(tmp_path / "out", artifacts=Artifact)
 
-    assert folders == (tmp_path / "out" / "square" / "1", tmp_path / "out" / "square" / "3")
-    for folder, tube in zip(folders, explanation.tubes, strict=True):
+    assert folders == tuple(tmp_path / "out" / "square" / name for name in ("1", "3", "1+3"))
+    for folder, tube in zip(folders, explanation.tubes, strict=False):
         info = json.loads((folder / "info.json").read_text())
         written = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
         assert written == info["files"]
-        assert {"heatmap/003.png", "focusmap/003.png", "overlay.gif", "overlay.mp4", "tube.npz"} < set(written)
+        assert {name.partition("/")[0] for name in written} == {
+            *("heatmap", "focusmap", "overlay.gif", "overlay.mp4", "sheet.png", "timeline.png", "tube.npz", "info.json")
+        }
         assert info["label"]["index"] == tube.label
         assert info["label"]["name"] == LABELS[tube.label]
         with np.load(folder / "tube.npz") as arrays:
@@ -218,7 +222,7 @@ def test_info_tells_clip_model_device_times_and_versions(model: TubeModel, video
     assert info["model"]["precision"] == "fp32"
     assert info["model"]["runtime"] == f"onnxruntime {info['versions']['onnxruntime']}"
     assert info["model"]["path"] == str(model.path)
-    assert set(info["timings_s"]) == {"decode_and_crop", "network", "tube", "render", "write"}
+    assert set(info["timings_s"]) == {"decode_and_crop", "network", "tube", "save"}
     assert all(seconds > 0 for seconds in info["timings_s"].values())
     assert len(info["top5"]) == 5
     assert info["top5"][0] == info["predicted"]
@@ -235,7 +239,7 @@ def test_unknown_times_are_null_not_nan(model: TubeModel, tmp_path: Path) -> Non
 
 def test_saved_heatmaps_show_the_tube_on_the_frames(model: TubeModel, tmp_path: Path) -> None:
     explanation = model.explain(moving_square(8), 1)
-    (folder,) = explanation.save(tmp_path)
+    (folder,) = explanation.save(tmp_path, artifacts=["heatmap"])
 
     image = cv2.imread(str(folder / "heatmap" / "002.png"))
 
@@ -266,13 +270,11 @@ def test_a_clip_name_cannot_lead_out_of_the_folder(model: TubeModel, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("step", "shown"), [(0.001, 1 / 30), (0.1, 0.1), (10.0, 0.5), (float("nan"), 1 / 8), (0.0, 1 / 8)]
+    ("step", "shown"), [(0.001, 1 / 30), (0.1, 0.1), (10.0, 0.5), (0.0, 1 / 8)]
 )
-def test_animations_keep_the_clips_pace_within_reason(model: TubeModel, step: float, shown: float) -> None:
-    explanation = model.explain(moving_square(8), 1)
-    explanation.timestamps[:] = np.arange(FRAMES) * step
-
-    assert explanation.seconds_per_frame == pytest.approx(shown)
+def test_animations_keep_the_clips_pace_within_reason(step: float, shown: float) -> None:
+    assert pace([i * step for i in range(4)]) == pytest.approx(shown)
+    assert pace([0.0]) == 1 / 8
 
 
 @pytest.mark.parametrize("artifacts", [[], ["npz"], ["focusmap", "overlay"]])
@@ -285,6 +287,6 @@ def test_only_the_chosen_artifacts_are_written(model: TubeModel, tmp_path: Path,
 
 
 def test_an_unknown_artifact_is_refused_before_anything_is_written(model: TubeModel, tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"cannot write heatmap, poster: choose among heatmap, focusmap, overlay"):
+    with pytest.raises(OptionError, match="there is no artifact 'poster': choose among overlay, sheet"):
         model.explain(moving_square(8), 1).save(tmp_path, artifacts=["heatmap", "poster"])
     assert list(tmp_path.iterdir()) == []

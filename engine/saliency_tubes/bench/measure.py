@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..choices import Device, Precision
+from ..choices import PUBLISHED, Device, Precision
 from ..errors import ModelFileError
 from ..graph_cache import GraphCache
 from ..model import TubeModel
@@ -155,7 +155,7 @@ def measure_stages(model: TubeModel, inputs: Inputs, rounds: int, say: Callable[
     stages: dict[str, list[float]] = {}
 
     def once() -> None:
-        (folder,) = model.explain(inputs.clip, _LABEL).save(inputs.scratch)
+        (folder,) = model.explain(inputs.clip, _LABEL).save(inputs.scratch, artifacts=PUBLISHED)
         timings = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))["timings_s"]
         for stage, value in timings.items():
             stages.setdefault(stage, []).append(value)
@@ -197,7 +197,8 @@ def measure_cold(inputs: Inputs, options: list[str], say: Callable[[str], None])
     def once(turn: int) -> ProcessRun:
         say(f"tubes run as a new process: {turn} of {_COLD_RUNS}" if turn else "tubes run as a new process: the first")
         out = inputs.scratch / f"cold-{turn}"
-        command = [*_TUBES, "run", str(inputs.clip), "--label", str(_LABEL), "--out", str(out), *options]
+        command = [*_TUBES, "run", str(inputs.clip), "--label", str(_LABEL), "--out", str(out)]
+        command += ["--save", ",".join(PUBLISHED), *options]
         return run_cold(command, inputs.frames.parent / "graphs")
 
     first = once(0)
@@ -210,7 +211,7 @@ def race(opponent: Opponent, session: Session, model: TubeModel, inputs: Inputs,
     def ours(out: Path) -> object:
         if opponent.job == "network":
             return session.run(inputs.pixels)
-        return model.explain(inputs.frames, _LABEL).save(out)
+        return model.explain(inputs.frames, _LABEL).save(out, artifacts=PUBLISHED)
 
     theirs_s, ours_s = clock.interleave(
         "race",
