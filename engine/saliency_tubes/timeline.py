@@ -71,11 +71,10 @@ class _Panel:
     y_max: float
 
     def xs(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
-        low, high = self.x_range
-        return _LEFT + (values - low) / (high - low) * (_RIGHT - _LEFT)
+        return np.asarray(np.interp(values, self.x_range, (_LEFT, _RIGHT)))
 
     def ys(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
-        return np.interp(values, (0, self.y_max), (self.bottom, self.top))
+        return np.asarray(np.interp(values, (0, self.y_max), (self.bottom, self.top)))
 
 
 def draw_timeline(timeline: Timeline, title: str) -> NDArray[np.uint8]:
