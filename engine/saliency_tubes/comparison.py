@@ -15,7 +15,7 @@ from .style import Style
 LONGEST_SIDE = 1920  # pixels of the whole picture
 MOST_PANELS = 36  # more would be too small to tell anything
 
-_GAP = 8
+_GAP = 16
 _NARROWEST = 200  # leaves room for a caption; small clips are enlarged to it
 _LARGE_TEXT, _SMALL_TEXT, _LARGE_PANEL = 22, 17, 360
 _BAR_HEIGHT = 10
