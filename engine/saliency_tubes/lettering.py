@@ -60,6 +60,19 @@ def shorten(text: str, room: int, size: int, weight: int = REGULAR) -> str:
     return short if width_of(short, size, weight) <= room else ""
 
 
+def wrap(text: str, room: int, size: int, lines: int) -> list[str]:
+    """Clean text in up to so many lines, broken between words; what is too much is left out of the last one."""
+    words = clean(text).split()
+    wrapped: list[str] = []
+    while words and len(wrapped) < lines - 1:
+        fits = 1
+        while fits < len(words) and width_of(" ".join(words[: fits + 1]), size) <= room:
+            fits += 1
+        wrapped.append(shorten(" ".join(words[:fits]), room, size))
+        words = words[fits:]
+    return wrapped + ([shorten(" ".join(words), room, size)] if words else [])
+
+
 def draw(
     image: NDArray[np.uint8],
     text: str,
