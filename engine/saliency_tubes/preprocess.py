@@ -1,10 +1,22 @@
 """From a frame of any size to the crop that the network sees."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ._opencv import cv2
 from .spec import Preprocessing
+
+
+@dataclass(frozen=True)
+class CropBox:
+    """Where in a frame the network looks: fractions of the frame's width and height, 0 at the left and at the top."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
 
 
 def crop(rgb: NDArray[np.uint8], preprocessing: Preprocessing) -> NDArray[np.uint8]:
