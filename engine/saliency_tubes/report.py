@@ -30,7 +30,7 @@ COLORMAPS = ("jet", "turbo", "viridis", "inferno", "magma", "plasma", "cividis",
 _SCRIPTS = ("data.js", "field.js", "state.js", "player.js", "stage.js", "timeline.js", "surface.js", "tube.js", "page.js")
 _LIBRARY = "vendor/ogl.min.js"
 _UNSEEN, _CODES = 0, 65534  # code 0 says that nothing was seen there; 1..65535 are the map's values
-_INLINE_HEIGHT = 660
+_INLINE_HEIGHT = 720
 
 
 @dataclass(frozen=True, eq=False)

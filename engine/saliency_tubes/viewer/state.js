@@ -41,8 +41,8 @@ const store = makeStore({
   threshold: report.threshold,
   colormap: report.colormap,
   level: report.threshold >= 0.1 ? Math.min(report.threshold, 0.95) : 0.5, // of the 3-D view's surface
-  yaw: 0.9, // of the 3-D view, radians
-  pitch: 0.32,
+  yaw: 0.72, // of the 3-D view, radians
+  pitch: 0.3,
   speed: 1,
   loop: true,
 });

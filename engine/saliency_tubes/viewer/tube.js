@@ -67,12 +67,12 @@ const PICTURE_SHADER = {
 };
 
 const FIRST_VIEW = { yaw: store.state.yaw, pitch: store.state.pitch };
-const LENGTH = 2; // of the time axis; the frame's longer side is 1
+const LENGTH = 1.8; // of the time axis; the frame's longer side is 1
 // The surfaces, innermost first: how far from the level to the top each lies, and how opaque it is.
 const SHELLS = [
   { share: 0.66, alpha: 1 },
-  { share: 0.33, alpha: 0.4 },
-  { share: 0, alpha: 0.24 },
+  { share: 0.33, alpha: 0.5 },
+  { share: 0, alpha: 0.32 },
 ];
 
 // World: X is time, Y is up, Z is to the frame's right, so that the frame is not mirrored when seen from its front.
@@ -122,8 +122,7 @@ function worldSurface(surface) {
   return { positions, normals };
 }
 
-function startTube() {
-  const canvas = document.getElementById("tube-canvas");
+function startTube(canvas) {
   const labels = document.getElementById("tube-labels");
   const renderer = new OGL.Renderer({ canvas, alpha: false, antialias: true, dpr: Math.min(2, devicePixelRatio || 1) });
   const { gl } = renderer;
@@ -218,7 +217,7 @@ function startTube() {
   function theme() {
     gl.clearColor(...colourOf("--paper"), 1);
     frameBox.program.uniforms.colour.value = colourOf("--axis");
-    cropBox.program.uniforms.colour.value = colourOf("--axis");
+    cropBox.program.uniforms.colour.value = colourOf("--line");
     edge.program.uniforms.colour.value = colourOf("--accent");
   }
 
@@ -231,18 +230,21 @@ function startTube() {
     return v;
   }
 
-  // As near as the whole box allows however it is turned, with room around it for the axes' names.
+  // As near as the whole box allows however it is turned, in the middle, with room around it for the axes' names.
   function standBack(width, height) {
-    const room = [1 - 64 / width, 1 - 56 / height];
+    const room = [width - 52, height - 56].map((pixels, i) => Math.max(0.5, pixels / [width, height][i]));
+    const reach = Math.tan((camera.fov * Math.PI) / 360);
     camera.position.set(0, 0, 6);
-    for (let i = 0; i < 4; i++) {
+    for (let i = 0; i < 6; i++) {
       camera.updateMatrixWorld();
-      let most = 0;
-      for (let c = 0; c < 8; c++) {
-        const corner = project([c & 4 ? half.x : -half.x, c & 2 ? half.y : -half.y, c & 1 ? half.z : -half.z]);
-        most = Math.max(most, Math.abs(corner.x) / room[0], Math.abs(corner.y) / room[1]);
-      }
-      camera.position.z *= most;
+      const corners = [0, 1, 2, 3, 4, 5, 6, 7].map((c) =>
+        project([c & 4 ? half.x : -half.x, c & 2 ? half.y : -half.y, c & 1 ? half.z : -half.z]),
+      );
+      const bounds = (axis) => corners.map((corner) => corner[axis]).reduce(([a, b], v) => [Math.min(a, v), Math.max(b, v)], [9, -9]);
+      const [[left, right], [low, high]] = [bounds("x"), bounds("y")];
+      camera.position.x += ((left + right) / 2) * camera.position.z * reach * camera.aspect;
+      camera.position.y += ((low + high) / 2) * camera.position.z * reach;
+      camera.position.z *= Math.max((right - left) / 2 / room[0], (high - low) / 2 / room[1]);
     }
     camera.updateMatrixWorld();
   }
@@ -357,10 +359,8 @@ function tubeUnavailable(reason) {
   sentence.hidden = false;
 }
 
-function hasWebGL() {
-  const probe = document.createElement("canvas");
-  return Boolean(probe.getContext("webgl2") || probe.getContext("webgl"));
-}
-
-if (hasWebGL()) startTube();
+// A canvas has one context for good, so this one is what OGL gets when it asks for its own.
+const tubeCanvas = document.getElementById("tube-canvas");
+const wanted = { alpha: false, antialias: true };
+if (tubeCanvas.getContext("webgl2", wanted) || tubeCanvas.getContext("webgl", wanted)) startTube(tubeCanvas);
 else tubeUnavailable("This browser offers no WebGL, which the 3-D view needs. Everything else on the page works without.");
