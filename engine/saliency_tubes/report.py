@@ -27,7 +27,10 @@ if TYPE_CHECKING:
 COLORMAPS = ("jet", "turbo", "viridis", "inferno", "magma", "plasma", "cividis", "gray")
 
 # One scope, in this order: each file uses what those before it declare.
-_SCRIPTS = ("data.js", "field.js", "state.js", "player.js", "stage.js", "timeline.js", "surface.js", "tube.js", "page.js")
+_SCRIPTS = (
+    *("data.js", "field.js", "state.js", "player.js", "stage.js", "timeline.js"),
+    *("surface.js", "solid.js", "tube.js", "page.js"),
+)
 _LIBRARY = "vendor/ogl.min.js"
 _UNSEEN, _CODES = 0, 65534  # code 0 says that nothing was seen there; 1..65535 are the map's values
 _INLINE_HEIGHT = 720

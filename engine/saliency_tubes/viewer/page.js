@@ -97,7 +97,7 @@ function showTime(state) {
   const reading = readingAt(state);
   byId("reading").textContent = reading;
   clearTimeout(liveTimer); // a screen reader hears where it ends up, not every picture on the way
-  if (!playing) liveTimer = setTimeout(() => { byId("live").textContent = reading; }, 400); // prettier-ignore
+  if (!playing) liveTimer = setTimeout(() => { byId("live").textContent = reading; }, 400);
 }
 
 function showScale({ label, common, colormap }) {

@@ -90,9 +90,7 @@ const stage = (() => {
   box.style.aspectRatio = `${canvas.width} / ${canvas.height}`;
   box.style.setProperty("--aspect", canvas.width / canvas.height);
 
-  store.on(
-    ["picture", "shownFrames", "field", "label", "common", "mode", "opacity", "threshold", "colormap", "playable"],
-    draw,
-  );
-  return { canvas, wholeFrame };
+  const drawnFrom = ["picture", "shownFrames", "field", "label", "common", "mode", "opacity", "threshold", "colormap", "playable"];
+  store.on(drawnFrom, draw);
+  return { canvas, wholeFrame, drawnFrom };
 })();
