@@ -285,7 +285,8 @@ def test_a_clip_of_the_users_is_measured_and_not_changed(tmp_path: Path, monkeyp
     assert found.clip == str(frames)
     assert len(list(frames.iterdir())) == 6
     assert commands[0][4:8] == [str(frames), "--label", "0", "--out"]
-    assert commands[0][9:] == ["--model", str(tmp_path / "m.onnx"), "--device", "cpu", "--precision", "fp32"]
+    assert commands[0][9:11] == ["--save", "heatmap,focusmap"]
+    assert commands[0][11:] == ["--model", str(tmp_path / "m.onnx"), "--device", "cpu", "--precision", "fp32"]
 
 
 @pytest.mark.parametrize(("job", "done"), [("network", ["run"] * 2), ("pipeline", ["explain", "save"] * 2)])
@@ -294,7 +295,7 @@ def test_ours_does_the_job_that_the_opponent_does(tmp_path: Path, job: race.Job,
     ours = Mock()
     ours.run.side_effect = lambda _: calls.append("run")
     ours.explain.side_effect = lambda *_: calls.append("explain") or ours
-    ours.save.side_effect = lambda _: calls.append("save")
+    ours.save.side_effect = lambda _, artifacts: calls.append("save")
     calls: list[str] = []
     inputs = measure.Inputs(np.zeros((1, 1, 2, 2, 3), np.uint8), tmp_path, tmp_path, "", tmp_path)
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -118,7 +119,7 @@ def test_a_video_a_folder_and_an_array_of_the_same_pixels_agree(model: TubeModel
 
 
 def test_a_fallback_of_the_device_is_part_of_the_explanation(model: TubeModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(model._session, "note", "running on the CPU: no driver")
+    monkeypatch.setattr(model._explainer, "_session", replace(model._session, note="running on the CPU: no driver"))
 
     assert model.explain(moving_square(8)).notes == ("running on the CPU: no driver",)
 
