@@ -52,7 +52,16 @@ def cold_runs(inputs: Inputs, clock: Clock) -> ColdRuns:
         return run_cold([*script, str(inputs.label), str(reference_out(turn))])
 
     def run_ours(turn: int, cache: Path = inputs.folder / "graphs") -> ProcessRun:
-        where = ["--model", str(inputs.model), "--out", str(our_out(turn)), "--device", "cpu", "--save", ",".join(PUBLISHED)]
+        where = [
+            "--model",
+            str(inputs.model),
+            "--out",
+            str(our_out(turn)),
+            "--device",
+            "cpu",
+            "--save",
+            ",".join(PUBLISHED),
+        ]
         return run_cold(tubes_command("run", inputs.frames, "--label", str(inputs.label), *where), cache)
 
     first = statistics.median(run_ours(-1 - i, inputs.folder / f"graphs-{i}").seconds for i in range(_FIRST_RUNS))

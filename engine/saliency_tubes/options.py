@@ -138,7 +138,7 @@ def style(name: StyleName, colormap: Colormap | None, opacity: float | None, thr
     Raises:
         OptionError: a number is not in its range.
     """
-    if name is StyleName.REFERENCE and colormap is opacity is threshold is None:
+    if name is StyleName.REFERENCE and all(one is None for one in (colormap, opacity, threshold)):
         return None
     from .style import Style
 

@@ -47,7 +47,8 @@ class Painter:
         """The (h, w) float32 raw map of one label at one frame of the clip; None where the network saw none of it."""
         if not self._first <= index <= self._last:
             return None
-        return self.tracks[position][index - self._first]
+        raw: NDArray[np.float32] = self.tracks[position][index - self._first]
+        return raw
 
     def values(
         self, position: int, index: int, size_hw: tuple[int, int], *, common: bool = False

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import render, writers
-from .comparison import Comparison
-from .explanation import Explanation
+from .comparison import Caption, Comparison
 from .painter import UNKNOWN_SECONDS, Painter, Scene, fitted_wh
 from .pipeline import ahead
 from .preprocess import crop
@@ -80,10 +79,12 @@ class SideBySide:
         self.indices = range(explanation.clip.length)
         self._path, self._count = path, len(explanation.tubes)
         low, high = painter.style.ends(*painter.common_scale)
+        scores = [explanation.score(tube.label) for tube in explanation.tubes]
         self._comparison = Comparison(
             fitted_wh(explanation.clip.size_wh, _PANEL_LONGEST),
-            [caption(explanation, tube.label) for tube in explanation.tubes],
+            [Caption(score.title, score.probability) for score in scores],
             f"one colour scale for all: 0 is {low:.2f}, 1 is {high:.2f} in units of the logit",
+            painter.style,
         )
         self._sink = open_files.enter_context(VideoSink(path, self._comparison.size_wh, audio_from=painter.sound))
 
@@ -133,7 +134,8 @@ class Sheet:
         """Lay them out."""
         explanation = self._painter.explanation
         tube = explanation.tubes[self._position]
-        title = caption(explanation, tube.label)
+        score = explanation.score(tube.label)
+        title = f"{score.title}: probability {score.probability:.3f}"
         subtitle = f"{explanation.clip.name} - {explanation.spec.architecture} ({explanation.spec.checkpoint_name})"
         sheet = contact_sheet(self._cells, title, subtitle, low=tube.low, high=tube.high, style=self._painter.style)
         return [writers.write_png(self._path, sheet)]
@@ -181,8 +183,3 @@ def spread(indices: Sequence[int], count: int) -> list[int]:
     places = np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)
     return sorted({int(indices[place]) for place in places})
 
-
-def caption(explanation: Explanation, label: int) -> str:
-    """A class and its probability, for people."""
-    score = explanation.score(label)
-    return f"{score.title}: probability {score.probability:.3f}"

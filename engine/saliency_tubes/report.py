@@ -106,7 +106,9 @@ class Report:
                 f"got {pictures}, {len(self.labels)} and {self.colormap!r}"
             )
         for label in self.labels:
-            if label.maps.shape != (pictures, *self.labels[0].maps.shape[1:]) or label.probabilities.shape != (windows,):
+            if label.maps.shape != (pictures, *self.labels[0].maps.shape[1:]) or label.probabilities.shape != (
+                windows,
+            ):
                 raise ValueError(
                     f"expected maps (n, h, w) for {pictures} pictures and {windows} probabilities for every label, "
                     f"got {label.maps.shape} and {label.probabilities.shape} for label {label.index}"

@@ -166,5 +166,5 @@ def _at_every_frame(times: dict[int, float], length: int) -> NDArray[np.float64]
     if not known:
         return np.full(length, math.nan)
     indices, seconds = zip(*known, strict=True)
-    times: NDArray[np.float64] = np.interp(np.arange(length), indices, seconds)
-    return times
+    every: NDArray[np.float64] = np.interp(np.arange(length), indices, seconds)
+    return every

@@ -30,7 +30,9 @@ def upsample(volume: NDArray[np.float32], shape: tuple[int, int, int], order: in
     """
     T, H, W = shape
     *leading, t, h, w = volume.shape
-    along_t: NDArray[np.float32] = volume if t == T else spline_matrix(t, T, order) @ volume.reshape(-1, t, h * w)
+    along_t: NDArray[np.float32] = volume
+    if t != T:
+        along_t = spline_matrix(t, T, order) @ volume.reshape(-1, t, h * w)
     along_h = spline_matrix(h, H, order) @ along_t.reshape(-1, h, w)
     along_w: NDArray[np.float32] = along_h.reshape(-1, w) @ spline_matrix(w, W, order).T
     return along_w.reshape(*leading, T, H, W)

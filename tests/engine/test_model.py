@@ -270,9 +270,7 @@ def test_a_clip_name_cannot_lead_out_of_the_folder(model: TubeModel, tmp_path: P
     assert folder.parent.parent == tmp_path / "a" / "out"
 
 
-@pytest.mark.parametrize(
-    ("step", "shown"), [(0.001, 1 / 30), (0.1, 0.1), (10.0, 0.5), (0.0, 1 / 8)]
-)
+@pytest.mark.parametrize(("step", "shown"), [(0.001, 1 / 30), (0.1, 0.1), (10.0, 0.5), (0.0, 1 / 8)])
 def test_animations_keep_the_clips_pace_within_reason(step: float, shown: float) -> None:
     assert pace([i * step for i in range(4)]) == pytest.approx(shown)
     assert pace([0.0]) == 1 / 8

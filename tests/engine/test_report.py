@@ -75,7 +75,9 @@ def test_no_text_from_outside_becomes_markup() -> None:
 
 def test_the_inline_viewer_is_the_page_in_a_frame_of_its_own() -> None:
     inline = inline_html(reports.hostile_report())
-    sandbox, source = re.fullmatch(r'<iframe sandbox="([^"]*)" srcdoc="([^"]*)" title="[^"]*" style="[^"]*"></iframe>', inline).groups()
+    sandbox, source = re.fullmatch(
+        r'<iframe sandbox="([^"]*)" srcdoc="([^"]*)" title="[^"]*" style="[^"]*"></iframe>', inline
+    ).groups()
 
     assert sandbox == "allow-scripts"
     assert html.unescape(source).startswith('<!doctype html>\n<html lang="en" data-layout="inline">')
@@ -105,7 +107,9 @@ def test_a_page_without_its_clip_is_small() -> None:
 def test_four_hundred_labels_of_ten_seconds_fit() -> None:
     time = np.linspace(0, 9, 300)[:, None, None]
     places = np.random.default_rng(0).normal(size=(400, 1, 7, 7))
-    labels = tuple(reports.label(i, np.sin(time * (1 + i % 5) / 5 + place).astype(np.float32)) for i, place in enumerate(places))
+    labels = tuple(
+        reports.label(i, np.sin(time * (1 + i % 5) / 5 + place).astype(np.float32)) for i, place in enumerate(places)
+    )
 
     assert len(report_html(reports.report(300, labels=labels, video=b""))) < 12_000_000
 

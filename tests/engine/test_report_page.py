@@ -57,7 +57,9 @@ class Viewer:
             self.complaints.append(f"asked for {url}")
 
     def ready(self) -> "Viewer":
-        self.page.wait_for_function("() => document.getElementById('video').readyState >= 2 && document.querySelector('.playhead')")
+        self.page.wait_for_function(
+            "() => document.getElementById('video').readyState >= 2 && document.querySelector('.playhead')"
+        )
         return self.settle()
 
     def settle(self) -> "Viewer":
@@ -86,7 +88,9 @@ class Viewer:
     def at_picture(self, picture: int) -> "Viewer":
         """Wait until this picture is shown."""
         text = f"{picture / reports.RATE:.2f} / 2.00 s"
-        self.page.wait_for_function("text => document.getElementById('clock').textContent === text", arg=text, timeout=3000)
+        self.page.wait_for_function(
+            "text => document.getElementById('clock').textContent === text", arg=text, timeout=3000
+        )
         return self.settle()
 
     def stage(self) -> np.ndarray:
@@ -120,7 +124,9 @@ def open_report(browser: Any, tmp_path: Path) -> Iterator[Any]:
         assert viewer.complaints == []
 
 
-def _expected_heatmap(report: Report, which: int, picture: int, bare: np.ndarray, scale: tuple[float, float]) -> np.ndarray:
+def _expected_heatmap(
+    report: Report, which: int, picture: int, bare: np.ndarray, scale: tuple[float, float]
+) -> np.ndarray:
     """The crop under the heatmap, by the engine's own splines and colours."""
     low, high = scale
     raw = upsample(report.labels[which].maps[picture : picture + 1], (1, 48, 96))[0]
@@ -207,7 +213,12 @@ def test_one_scale_for_all_labels_is_said_and_drawn(open_report: Any) -> None:
     words = viewer.page.inner_text("#scale-words")
     bare = viewer.check("mode", "frame").stage()
 
-    assert words == f"One common scale for all labels. 0 is {low:.2f} and 1 is {high:.2f} in units of the logit.".replace("-", "−")
+    assert (
+        words
+        == f"One common scale for all labels. 0 is {low:.2f} and 1 is {high:.2f} in units of the logit.".replace(
+            "-", "−"
+        )
+    )
     difference = np.abs(shown[CROP] - _expected_heatmap(report, 0, 0, bare, (low, high)))
     assert np.percentile(difference, 99) <= 5
 
@@ -221,7 +232,9 @@ def test_it_plays_and_stops(open_report: Any) -> None:
     assert viewer.page.get_attribute("#play", "aria-label") == "Pause"
     assert viewer.page.evaluate("document.getElementById('video').playbackRate") == 2
     viewer.page.click("#play")
-    viewer.page.wait_for_function("() => document.getElementById('video').paused && !document.querySelector('.is-playing')")
+    viewer.page.wait_for_function(
+        "() => document.getElementById('video').paused && !document.querySelector('.is-playing')"
+    )
 
     assert not np.array_equal(viewer.settle().stage(), first)
     stopped = viewer.page.inner_text("#clock")
@@ -309,7 +322,9 @@ def test_the_time_and_the_strongest_place_are_in_words(open_report: Any) -> None
     assert viewer.page.inner_text("#reading").startswith("0.00 s: strongest at the upper left (0.25 of 1); energy 0.")
     viewer.slide("scrub", 12).at_picture(12)
     assert viewer.page.inner_text("#reading").startswith("1.20 s: strongest at the lower right (1.00 of 1); energy 0.")
-    viewer.page.wait_for_function("() => document.getElementById('live').textContent.startsWith('1.20 s')")  # what is read aloud
+    viewer.page.wait_for_function(
+        "() => document.getElementById('live').textContent.startsWith('1.20 s')"
+    )  # what is read aloud
     assert viewer.page.get_attribute("#scrub", "aria-valuetext") == "1.20 seconds, picture 13 of 20"
     assert viewer.page.locator("#scale-field").is_hidden()  # one label has one scale
 
