@@ -1,0 +1,239 @@
+"""What `save` writes, read back from the files."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+from clips import moving_square, write_folder, write_video
+from numpy.typing import NDArray
+from saliency_tubes import TubeModel, load_model, render
+from saliency_tubes.choices import USEFUL, Artifact
+from saliency_tubes.errors import OutputError, SourceError
+from saliency_tubes.painter import Painter
+from saliency_tubes.preprocess import crop
+from saliency_tubes.products import spread
+from saliency_tubes.sampling import Sampling
+from saliency_tubes.style import Style
+from tiny import write_tiny
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> TubeModel:
+    return load_model(write_tiny(tmp_path_factory.mktemp("model") / "tiny.onnx"), device="cpu")
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("video") / "square.mp4", moving_square(31, 96, 128), rate=10)
+
+
+def decoded(path: Path) -> tuple[list[float], list[NDArray[np.uint8]]]:
+    with av.open(str(path)) as container:
+        frames = list(container.decode(video=0))
+    return [float(frame.time or 0) for frame in frames], [frame.to_ndarray(format="rgb24") for frame in frames]
+
+
+def names(folder: Path) -> set[str]:
+    return {file.name for file in folder.iterdir()}
+
+
+def test_unless_told_otherwise_a_useful_few_are_written(model: TubeModel, video: Path, tmp_path: Path) -> None:
+    (folder,) = model.explain(video, 1).save(tmp_path)
+
+    assert names(folder) == {"overlay.mp4", "sheet.png", "timeline.png", "report.html", "info.json"}
+    assert set(USEFUL) == {"overlay", "sheet", "timeline", "html"}
+
+
+@pytest.mark.parametrize("sampling", ["uniform", "dense"])
+def test_the_overlay_is_the_whole_video_at_its_own_size_and_times(
+    model: TubeModel, video: Path, tmp_path: Path, sampling: str
+) -> None:
+    explanation = model.explain(video, 1, sampling=sampling)
+    (folder,) = explanation.save(tmp_path, artifacts=["overlay"])
+
+    times, frames = decoded(folder / "overlay.mp4")
+    assert times == pytest.approx([i / 10 for i in range(31)], abs=1e-3)
+    assert frames[0].shape == (96, 128, 3)
+    painter = Painter(explanation, Style())
+    _, source = decoded(video)
+    for index in (0, 14, 30):
+        difference = np.abs(frames[index].astype(int) - painter.paint(source[index], index, 0))
+        assert difference.mean() < 4
+
+
+def test_labels_together_get_a_folder_of_their_own(model: TubeModel, video: Path, tmp_path: Path) -> None:
+    folders = model.explain(video, [3, 1]).save(tmp_path, artifacts=["html", "comparison", "timeline", "sheet"])
+
+    assert [folder.name for folder in folders] == ["3", "1", "3+1"]
+    assert names(folders[0]) == {"sheet.png", "timeline.png", "info.json"}
+    assert names(folders[2]) == {"report.html", "comparison.mp4", "timeline.png", "info.json"}
+    info = json.loads((folders[2] / "info.json").read_text())
+    assert [label["index"] for label in info["labels"]] == [3, 1]
+    times, _ = decoded(folders[2] / "comparison.mp4")
+    assert len(times) == 31
+
+
+def test_nothing_together_is_no_folder(model: TubeModel, video: Path, tmp_path: Path) -> None:
+    folders = model.explain(video, [3, 1]).save(tmp_path, artifacts=["sheet"])
+
+    assert [folder.name for folder in folders] == ["3", "1"]
+    assert names(tmp_path / "square") == {"3", "1"}
+
+
+def test_one_label_is_compared_with_nothing(model: TubeModel, video: Path, tmp_path: Path) -> None:
+    (folder,) = model.explain(video, 3).save(tmp_path, artifacts=["comparison", "sheet"])
+
+    assert names(folder) == {"sheet.png", "info.json"}
+
+
+def test_very_many_labels_have_a_folder_name_that_fits(tmp_path: Path) -> None:
+    from tiny import CHANNELS, tiny_spec
+
+    rng = np.random.default_rng(0)
+    weight = rng.standard_normal((60, CHANNELS)).astype(np.float32)
+    spec = tiny_spec(weight=weight, bias=np.zeros(60, np.float32), labels=None)
+    many = load_model(write_tiny(tmp_path / "many.onnx", spec), "cpu").explain(moving_square(8), range(60))
+
+    a = many.save(tmp_path / "a", artifacts=["timeline"])[-1]
+    assert len(a.name) <= 100
+    assert a.name.startswith("0+1+2+")
+    other = load_model(tmp_path / "many.onnx", "cpu").explain(moving_square(8), range(59))
+    assert other.save(tmp_path / "b", artifacts=["timeline"])[-1].name != a.name
+
+
+def test_every_picture_of_a_whole_video_is_its_crop(model: TubeModel, video: Path, tmp_path: Path) -> None:
+    explanation = model.explain(video, 1, sampling="dense")
+    (folder,) = explanation.save(tmp_path, artifacts=["heatmap", "focusmap"])
+
+    files = sorted((folder / "heatmap").iterdir())
+    assert [file.name for file in files] == [f"{index:03d}.png" for index in range(31)]
+    _, source = decoded(video)
+    seen = crop(source[17], explanation.spec.preprocessing)
+    heat = cv2.imread(str(files[17]))[..., ::-1]
+    np.testing.assert_array_equal(heat, render.heatmap(explanation.tube.values[17:18], seen[None])[0])
+    focus = cv2.imread(str(folder / "focusmap" / "017.png"), cv2.IMREAD_UNCHANGED)
+    np.testing.assert_array_equal(focus[..., 2::-1], seen)
+    assert (focus[..., 3].min(), focus[..., 3].max()) == (20, 255)
+
+
+def test_a_whole_videos_arrays_are_its_map_and_scale(model: TubeModel, video: Path, tmp_path: Path) -> None:
+    explanation = model.explain(video, 1, sampling="dense")
+    (folder,) = explanation.save(tmp_path, artifacts=["npz"])
+
+    with np.load(folder / "tube.npz") as arrays:
+        assert "tube" not in arrays
+        np.testing.assert_array_equal(arrays["map"], explanation.tube.map)
+        assert (arrays["low"], arrays["high"]) == pytest.approx((explanation.tube.low, explanation.tube.high))
+        assert arrays["windows"].tolist() == [list(window.indices) for window in explanation.windows]
+        np.testing.assert_array_equal(arrays["window_logits"], explanation.window_logits)
+
+
+def test_info_tells_sampling_fit_and_style(model: TubeModel, video: Path, tmp_path: Path) -> None:
+    explanation = model.explain(video, 1, sampling=Sampling.dense(3, 0.25), fit="short-side")
+    (folder,) = explanation.save(tmp_path, artifacts=[], style=Style.of(colormap="turbo", opacity=0.3))
+
+    info = json.loads((folder / "info.json").read_text())
+    assert info["sampling"].pop("box") == asdict(explanation.box)
+    assert info["sampling"] == {
+        "method": "dense",
+        "stride": 3,
+        "overlap": 0.25,
+        "fit": "short-side",
+        "windows": [{"first": w.first, "last": w.last} for w in explanation.windows],
+    }
+    assert info["style"] == {"name": "reference", "colormap": "turbo", "opacity": 0.3, "threshold": 0.0}
+    assert info["clip"]["size_wh"] == [128, 96]
+
+
+def test_a_folder_of_frames_becomes_a_video_at_a_leisurely_pace(model: TubeModel, tmp_path: Path) -> None:
+    clip = write_folder(tmp_path / "frames", moving_square(9))
+    (folder,) = model.explain(clip, 1).save(tmp_path / "out", artifacts=["overlay", "gif"])
+
+    times, frames = decoded(folder / "overlay.mp4")
+    assert times == pytest.approx([i / 8 for i in range(9)], abs=1e-3)
+    assert frames[0].shape == (48, 64, 3)
+    assert len(decoded(folder / "overlay.gif")[0]) == 4  # the frames that the network saw
+
+
+def test_the_keras_look_reaches_every_picture(model: TubeModel, video: Path, tmp_path: Path) -> None:
+    explanation = model.explain(video, 1)
+    (folder,) = explanation.save(tmp_path, artifacts=["heatmap"], style=Style.keras())
+
+    assert explanation.frames is not None
+    volume = Painter(explanation, Style.keras()).volume(0)
+    picture = cv2.imread(str(folder / "heatmap" / "001.png"))[..., ::-1]
+    np.testing.assert_array_equal(picture, render.blend(explanation.frames[1], volume[1], Style.keras()))
+
+
+def test_a_clip_that_vanished_is_an_error_and_leaves_nothing(model: TubeModel, video: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(video.read_bytes())
+    explanation = model.explain(copy, 1)
+    copy.unlink()
+
+    with pytest.raises(SourceError, match=r"copy\.mp4 cannot be opened"):
+        explanation.save(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_somebody_elses_folder_for_all_labels_stops_it_before_anything_is_replaced(
+    model: TubeModel, video: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "square" / "1+3").mkdir(parents=True)
+    (tmp_path / "square" / "1+3" / "thesis.txt").write_text("mine")
+
+    with pytest.raises(OutputError, match=r"did not write \(thesis\.txt\)"):
+        model.explain(video, [1, 3]).save(tmp_path)
+    assert names(tmp_path / "square") == {"1+3"}
+    assert names(tmp_path / "square" / "1+3") == {"thesis.txt"}
+
+
+def test_the_report_of_a_run_carries_its_maps(model: TubeModel, video: Path) -> None:
+    from saliency_tubes.report_page import report_of
+
+    explanation = model.explain(video, [1, 3], sampling="dense")
+    report = report_of(explanation, Style())
+
+    assert report.times == pytest.approx(np.arange(31) / 10, abs=1e-3)
+    assert report.video[4:8] == b"ftyp"
+    assert [label.index for label in report.labels] == [1, 3]
+    for label, tube in zip(report.labels, explanation.tubes, strict=True):
+        np.testing.assert_array_equal(label.maps, tube.map)
+        assert (label.low, label.high) == (tube.low, tube.high)
+        assert label.probabilities.shape == (len(explanation.windows),)
+    assert report.spans[0].tolist() == pytest.approx([0, 0.6], abs=1e-3)
+
+
+def test_what_was_not_explained_is_missing_from_the_report(model: TubeModel, video: Path) -> None:
+    from saliency_tubes.report_page import report_of
+
+    report = report_of(model.explain(video, 1, sampling=Sampling.stepped(2, 5)), Style())
+
+    assert not np.isnan(report.labels[0].maps[:9]).any()
+    assert np.isnan(report.labels[0].maps[9:]).all()
+
+
+def test_a_notebook_shows_the_viewer(model: TubeModel, video: Path) -> None:
+    html = model.explain(video, 1)._repr_html_()
+
+    assert html.startswith("<iframe")
+    assert 'sandbox="allow-scripts"' in html
+
+
+@pytest.mark.parametrize("artifact", Artifact)
+def test_every_artifact_is_listed_in_info(model: TubeModel, video: Path, tmp_path: Path, artifact: Artifact) -> None:
+    folder = model.explain(video, [1, 2], sampling="dense").save(tmp_path, artifacts=[artifact])[-1]
+
+    written = sorted(p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file())
+    assert len(written) > 1
+    assert json.loads((folder / "info.json").read_text())["files"] == written
+
+
+def test_indices_are_spread_evenly_without_repeats() -> None:
+    assert spread(range(100), 4) == [0, 33, 66, 99]
+    assert spread([0, 0, 0, 1], 8) == [0, 1]
+    assert spread([5], 3) == [5]
