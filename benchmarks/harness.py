@@ -52,7 +52,21 @@ class Within:
         return f"at most {self.more:g} above theirs"
 
 
-Bar = TimesFaster | Below | Within
+@dataclass(frozen=True)
+class Longer:
+    """The bar of a ratio: our median is above theirs by at most this share of it."""
+
+    share: float
+
+    def met(self, race: Race) -> bool:
+        """Whether these samples clear the bar."""
+        return statistics.median(race.ours) <= (1 + self.share) * statistics.median(race.theirs)
+
+    def __str__(self) -> str:
+        return f"at most {self.share:.0%} longer"
+
+
+Bar = TimesFaster | Below | Within | Longer
 
 
 @dataclass(frozen=True)

@@ -3,12 +3,16 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .sampling import Window
 from .upsample import upsample, upsample_time
+
+if TYPE_CHECKING:
+    from .plot import TubeFigure
 
 _CHUNK = 32  # steps of time that are upsampled at once where a tube may be long
 
@@ -59,6 +63,24 @@ class Tube:
         """
         means = upsample_time(self.map, self.shape[0]).mean(axis=(1, 2))
         return _normalised(means, self.low, self.high)
+
+    def plot(self, title: str | None = None, times: "NDArray[np.float64] | None" = None) -> "TubeFigure":
+        """Slices of the tube and its energy over time, as a figure that a notebook shows.
+
+        Args:
+            title: what stands above; None for the class index.
+            times: (T,) float64, seconds of the steps, such as `Explanation.timestamps`; None to count steps.
+
+        Returns:
+            A matplotlib `Figure`.
+
+        Raises:
+            DependencyError: matplotlib is not installed.
+        """
+        from .plot import plot_tube
+
+        heading = f"class {self.label}" if title is None else title
+        return plot_tube(self.values, self.low, self.high, title=heading, times=times)
 
     def track(self, frames: int) -> NDArray[np.float32]:
         """The raw map at every frame of the clip that it spans: (frames, h, w) float32, splines along time."""
