@@ -100,6 +100,16 @@ def test_captions_stay_over_their_own_panel(label: str, size_wh: tuple[int, int]
     assert (bright[:, left : left + 40].sum() > 30) == (label != "")
 
 
+def test_over_a_narrow_panel_the_name_has_the_room_and_the_probability_is_a_number() -> None:
+    image = comparison(1, (64, 48), "arm wrestling").draw(panels(1, (64, 48)))
+
+    ((top, _, left, right),) = boxes(image, 1)
+    bright = (image[:top].max(axis=-1) > 60).any(axis=0)
+    assert bright[left + 90 : left + 118].any()  # the whole name
+    assert not bright[left + 125 : right - 42].any()
+    assert bright[right - 40 : right].any()
+
+
 def test_captions_stand_over_the_panel_that_they_name() -> None:
     captions = [Caption("W", 0.5), Caption("", 0.5)]
 
@@ -160,9 +170,11 @@ def test_drawing_leaves_no_traces() -> None:
         panel.flags.writeable = False
 
     before = chart.draw(first)
-    chart.draw([panel[::-1] // 2 for panel in first])
+    copy = before.copy()
+    chart.draw([panel // 2 for panel in first])
 
-    np.testing.assert_array_equal(chart.draw(first), before)
+    np.testing.assert_array_equal(before, copy)
+    np.testing.assert_array_equal(chart.draw(first), copy)
 
 
 def test_a_panel_too_few_is_an_error() -> None:

@@ -38,12 +38,28 @@ def test_shortened_text_fits(text: str, room: int) -> None:
     assert short == "" or short.endswith("…") or short == lettering.clean(text)
     if room > 50:
         assert len(short) > 1
-        longer = lettering.clean(text)[: len(short) + 1] + "…"
+        rest = lettering.clean(text)[len(short) - 1 :]
+        longer = short[:-1] + rest[: 1 + rest.startswith(" ")] + "…"
         assert lettering.width_of(longer, 22) > room  # as much as fits
 
 
 def test_text_that_fits_is_whole() -> None:
     assert lettering.shorten("arm wrestling", 400, 28) == "arm wrestling"
+
+
+def test_text_is_broken_between_words_and_ends_with_what_fits() -> None:
+    text = "one colour scale\nfor all of the labels that are here"
+
+    assert lettering.wrap(text, 2000, 20, 3) == ["one colour scale for all of the labels that are here"]
+    two = lettering.wrap(text, 200, 20, 2)
+    many = lettering.wrap(text, 200, 20, 9)
+    assert len(two) == 2
+    assert two[1].endswith("…")
+    assert " ".join(many) == lettering.clean(text)
+    assert len(many) == 3
+    assert all(lettering.width_of(line, 20) <= 200 for line in two + many)
+    assert lettering.wrap("W" * 999, 200, 20, 4)[0].endswith("…")
+    assert lettering.wrap("", 200, 20, 4) == []
 
 
 def test_text_is_as_wide_as_it_is_said_to_be() -> None:
