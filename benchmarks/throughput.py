@@ -1,8 +1,8 @@
 """Claim: `explain_many` over 64 clips is at least 1.15 times faster than `explain` and `save` one by one, on the CPU.
 
-Both read 64 H.264 videos of the clip, explain one label and save pictures, GIF, video and arrays, with the default provider. One by one
-most stages keep all cores busy by themselves; `explain_many` fills what they leave idle, so how much there is to gain
-is told beside the result: how many cores' worth of time each way uses.
+Both read 64 H.264 videos of the clip, explain one label and save pictures, GIF, video and arrays, with the default
+provider. One by one most stages keep all cores busy by themselves; `explain_many` fills what they leave idle, so how
+much there is to gain is told beside the result: how many cores' worth of time each way uses.
 
 The other row weighs processes of their own: one that explains the 64 clips, and one that explains a single one.
 """

@@ -182,4 +182,3 @@ def spread(indices: Sequence[int], count: int) -> list[int]:
     """At most `count` of the indices, at even distances, the first and the last among them; none twice."""
     places = np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)
     return sorted({int(indices[place]) for place in places})
-

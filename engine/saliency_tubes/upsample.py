@@ -30,9 +30,7 @@ def upsample(volume: NDArray[np.float32], shape: tuple[int, int, int], order: in
     """
     T, H, W = shape
     *leading, t, h, w = volume.shape
-    along_t: NDArray[np.float32] = volume
-    if t != T:
-        along_t = spline_matrix(t, T, order) @ volume.reshape(-1, t, h * w)
+    along_t = volume if t == T else _product(spline_matrix(t, T, order), volume.reshape(-1, t, h * w))
     along_h = spline_matrix(h, H, order) @ along_t.reshape(-1, h, w)
     along_w: NDArray[np.float32] = along_h.reshape(-1, w) @ spline_matrix(w, W, order).T
     return along_w.reshape(*leading, T, H, W)
@@ -43,8 +41,12 @@ def upsample_time(volume: NDArray[np.float32], frames: int, order: int = 3) -> N
     t, h, w = volume.shape
     if t == frames:
         return volume
-    along_t: NDArray[np.float32] = spline_matrix(t, frames, order) @ volume.reshape(t, h * w)
-    return along_t.reshape(frames, h, w)
+    return _product(spline_matrix(t, frames, order), volume.reshape(t, h * w)).reshape(frames, h, w)
+
+
+def _product(matrix: NDArray[np.float32], values: NDArray[np.float32]) -> NDArray[np.float32]:
+    product: NDArray[np.float32] = matrix @ values
+    return product
 
 
 @lru_cache(maxsize=64)
