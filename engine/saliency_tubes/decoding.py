@@ -150,7 +150,7 @@ class Decoding:
     Attributes:
         decoded: how many pictures have come.
         damaged: how many of them the decoder had to guess in part.
-        lost: how many packets could not be decoded.
+        lost: how many packets are broken or could not be decoded.
         hidden: how many packets the container's edit list leaves out.
     """
 
@@ -165,7 +165,7 @@ class Decoding:
         for packet in packets(self._container, self._stream):
             self.hidden += packet.is_discard
             pictures = decode(packet)
-            self.lost += pictures is None
+            self.lost += pictures is None or packet.is_corrupt
             for picture in pictures or ():
                 self.decoded += 1
                 self.damaged += picture.is_corrupt
@@ -186,13 +186,17 @@ class Decoding:
             notes.append(
                 f"the video is damaged or cut short: it announces {announced} frames, {self.decoded} could be decoded"
             )
-        elif announced <= 0 and duration - seconds > max(_SHORTFALL_SECONDS, _SHORTFALL_SHARE * duration):
+        elif (
+            announced <= 0
+            and not self._clock.wrong  # otherwise the two clocks have nothing to do with each other
+            and duration - seconds > max(_SHORTFALL_SECONDS, _SHORTFALL_SHARE * duration)
+        ):
             notes.append(
                 f"the video is damaged or cut short: it announces {duration:.1f} s, and its {self.decoded} frames end "
                 f"after {seconds:.1f} s"
             )
         elif self.lost:
-            notes.append(f"the video is damaged: {self.lost} pieces of it could not be decoded and are left out")
+            notes.append(f"the video is damaged: {self.lost} pieces of it are broken, and frames may be missing there")
         if self.damaged:
             notes.append(
                 f"{self.damaged} of {self.decoded} frames are damaged and were decoded as well as they could be"
@@ -242,12 +246,13 @@ def reason(error: BaseException) -> str:
 
 
 def _announced_seconds(container: "av.container.InputContainer", stream: VideoStream) -> float:
-    """How long the container says the stream lasts; 0 where it does not say."""
-    if stream.duration and stream.time_base:
-        return float(stream.duration * stream.time_base)
-    # Matroska has the duration of each stream in a tag: "00:01:02.500000000".
+    """How long the container says the stream lasts from its first picture on; 0 where it does not say."""
+    tick = stream.time_base or Fraction(0)
+    if stream.duration:
+        return float(stream.duration * tick)
+    # Matroska has the end of each stream in a tag: "00:01:02.500000000".
     tag = re.fullmatch(r"(\d+):(\d\d):(\d\d(?:\.\d+)?)", stream.metadata.get("DURATION", ""))
     if tag:
-        return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3])
+        return int(tag[1]) * 3600 + int(tag[2]) * 60 + float(tag[3]) - float((stream.start_time or 0) * tick)
     other_streams = len(container.streams) > 1  # one of which may last longer
     return 0.0 if other_streams else float(container.duration or 0) / av.time_base
