@@ -1,7 +1,8 @@
 """Opening a clip and reading single frames of it: a video or GIF, a folder of frames, or an array.
 
-Every kind of clip has a `name`, a `length` in frames, `notes` about anything odd in it, and ``read(indices)``, which
-decodes lazily and yields `Frame`s in order.
+Every kind of clip has a `name`, a `length` in frames, `size_wh` (width and height of each `Frame.rgb`: upright, with
+square pixels), `notes` about anything odd in it, and ``read(indices)``, which decodes lazily and yields `Frame`s in
+order.
 """
 
 import math
@@ -20,14 +21,10 @@ from numpy.typing import NDArray
 
 from ._opencv import cv2
 from .cores import usable_cores
+from .decoding import Decoding, View, check_pixels, decode, open_container, packets, reason, video_stream
 from .errors import SourceError
 
 _IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-# What FFmpeg opens although it is no recording: text drawn as a picture, and lists that name other files.
-_NOT_VIDEO_FORMATS = frozenset({"tty", "concat", "hls", "dash", "imf"})
-# A file whose pictures end this much before the time it announces was cut short.
-_SHORTFALL_SECONDS = 1.0
-_SHORTFALL_SHARE = 0.1
 _DECODERS = min(4, usable_cores())
 
 
@@ -37,8 +34,8 @@ class Frame:
 
     Attributes:
         index: its place in the clip, from 0.
-        time: seconds after the clip's first frame; NaN where the source carries no times.
-        rgb: (h, w, 3) uint8 RGB, upright (rotation metadata applied).
+        time: seconds after the clip's first frame, strictly increasing; NaN where the source has no times and no rate.
+        rgb: (h, w, 3) uint8 RGB, upright (rotation metadata applied), with square pixels.
     """
 
     index: int
@@ -51,6 +48,9 @@ class VideoFile:
 
     `length` starts as what the container announces. Reading to the end shows how many frames really decode, and
     corrects `length` where the two differ: indices chosen from the wrong length then have to be chosen again.
+
+    Raises:
+        SourceError: it cannot be opened, holds no moving pictures, none of them decodes, or they are absurdly large.
     """
 
     def __init__(self, path: Path, threads: int = 0) -> None:
@@ -58,45 +58,56 @@ class VideoFile:
         self.path = path
         self.notes: tuple[str, ...] = ()
         self._threads = threads
-        with _open(path) as container:
-            stream = _video_stream(container, path)
-            self.length = stream.frames or sum(1 for packet in container.demux(stream) if packet.size)
-        if self.length < 1:
-            raise SourceError(f"{path} holds no frames: expected a video with at least one. Is the file complete?")
+        with open_container(path) as container:
+            stream = video_stream(container, path)
+            first, self.length = _survey(container, stream)
+            if self.length < 1:
+                raise SourceError(f"{path} holds no frames: expected a video with at least one. Is the file complete?")
+            if first is None:
+                raise self._nothing_decodes()
+            self._view = View.of(first, stream)
+        self.size_wh = self._view.size_wh
+        check_pixels(*self.size_wh, str(path))
 
     def read(self, indices: Sequence[int]) -> Iterator[Frame]:
         """Yield the frames at `indices` (ascending, repeats allowed), decoding the video once.
 
         Only frames that are asked for are converted to RGB. After the last of them the video is decoded to its end,
-        so that `length` and `notes` are right once the iterator is exhausted.
+        so that `length` and `notes` are right once the iterator is exhausted; where that does not matter, leave early.
 
         Raises:
-            SourceError: nothing in the file can be decoded.
+            SourceError: nothing in the file can be decoded, or a frame cannot be converted.
         """
         wanted = iter(indices)
         target = next(wanted, None)
-        decoded = damaged = 0
-        start = last = math.nan
-        with _open(self.path) as container:
-            stream = _video_stream(container, self.path)
+        time = math.nan
+        with open_container(self.path) as container:
+            stream = video_stream(container, self.path)
             stream.codec_context.thread_count = self._threads
-            announced = stream.frames
-            duration = float(container.duration or 0) / av.time_base
-            for picture in _decode(container, stream):
-                damaged += picture.is_corrupt
-                last = _seconds(picture, stream, decoded)
-                start = last if decoded == 0 else start
-                while target == decoded:
-                    yield Frame(decoded, last - start, _upright_rgb(picture))
+            decoding = Decoding(container, stream)
+            for index, (time, picture) in enumerate(decoding.pictures()):
+                while target == index:
+                    yield Frame(index, time, self._rgb(index, picture))
                     target = next(wanted, None)
-                decoded += 1
-        if decoded == 0:
+            if decoding.decoded == 0:
+                raise self._nothing_decodes()
+            self.length = decoding.decoded
+            self.notes = decoding.notes(time)
+
+    def _rgb(self, index: int, picture: VideoFrame) -> NDArray[np.uint8]:
+        try:
+            return self._view.rgb(picture)
+        except (av.error.FFmpegError, ValueError) as error:
             raise SourceError(
-                f"no frame of {self.path} can be decoded: the file is damaged or cut off near its beginning. "
-                "Copy it again from its source, or convert it with ffmpeg"
-            )
-        self.length = decoded
-        self.notes = _notes(decoded, damaged, announced, last - start, duration)
+                f"frame {index} of {self.path} cannot be converted from {picture.format.name} to RGB "
+                f"({reason(error)}): convert the video to H.264 with ffmpeg"
+            ) from error
+
+    def _nothing_decodes(self) -> SourceError:
+        return SourceError(
+            f"no frame of {self.path} can be decoded: the file is damaged or cut off near its beginning. "
+            "Copy it again from its source, or convert it with ffmpeg"
+        )
 
 
 class FrameFolder:
@@ -119,6 +130,7 @@ class FrameFolder:
                 "For many clips, run the command once for each"
             )
         self._check_sizes()
+        self.size_wh = _shown_wh(_read_image(self._files[0]))
 
     def read(self, indices: Sequence[int]) -> Iterator[Frame]:
         """Yield the frames at `indices`; their times are unknown (NaN).
@@ -131,7 +143,7 @@ class FrameFolder:
             try:
                 for position, index in enumerate(indices):
                     for later in indices[position + len(ahead) : position + self._threads + 1]:
-                        ahead.append(pool.submit(_read_image, self._files[later]))
+                        ahead.append(pool.submit(self._read, self._files[later]))
                     yield Frame(index, math.nan, ahead.popleft().result())
             finally:
                 for image in ahead:
@@ -140,14 +152,24 @@ class FrameFolder:
     def _check_sizes(self) -> None:
         """Compare the sizes of all frames, from their headers alone."""
         first = _size_wh(self._files[0])
+        check_pixels(*first, str(self._files[0]))
         for file in self._files[1:]:
             size = _size_wh(file)
             if size != first:
-                raise SourceError(
-                    f"the frames in {self.path} have different sizes: {self._files[0].name} is {first[0]}x{first[1]}, "
-                    f"{file.name} is {size[0]}x{size[1]}. A clip needs frames of one size: put each clip's frames in "
-                    "a folder of their own"
-                )
+                raise self._differs(file, size, first)
+
+    def _read(self, file: Path) -> NDArray[np.uint8]:
+        rgb = _read_image(file)
+        if _shown_wh(rgb) != self.size_wh:  # a header does not tell how Exif turns its picture
+            raise self._differs(file, _shown_wh(rgb), self.size_wh)
+        return rgb
+
+    def _differs(self, file: Path, size: tuple[int, int], first: tuple[int, int]) -> SourceError:
+        return SourceError(
+            f"the frames in {self.path} have different sizes: {self._files[0].name} is {first[0]}x{first[1]}, "
+            f"{file.name} is {size[0]}x{size[1]}. A clip needs frames of one size: put each clip's frames in "
+            "a folder of their own"
+        )
 
 
 class FrameArray:
@@ -163,6 +185,7 @@ class FrameArray:
         self.path = None
         self.notes: tuple[str, ...] = ()
         self.length = len(frames)
+        self.size_wh = _shown_wh(frames[0])
         self._frames = frames
 
     def read(self, indices: Sequence[int]) -> Iterator[Frame]:
@@ -215,71 +238,16 @@ def natural_key(name: str) -> list[tuple[int, str]]:
     return [(int(part), part) if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name.casefold())]
 
 
-def _open(path: Path) -> "av.container.InputContainer":
-    try:
-        # The "file:" keeps FFmpeg from taking a file name such as "concat:a" for a protocol of its own.
-        container = av.open(f"file:{path}", metadata_errors="replace", options={"protocol_whitelist": "file"})
-    except (av.error.FFmpegError, OSError, ValueError) as error:
-        raise SourceError(
-            f"{path} cannot be opened as a video ({_reason(error)}): expected a complete video file or GIF, "
-            "or a folder of frames"
-        ) from error
-    if _NOT_VIDEO_FORMATS.intersection(container.format.name.split(",")):
-        kind = container.format.long_name
-        container.close()
-        raise SourceError(f"{path} is not a video ({kind}): expected a video file, a GIF, or a folder of frames")
-    return container
-
-
-def _video_stream(container: "av.container.InputContainer", path: Path) -> VideoStream:
-    if not container.streams.video:
-        raise SourceError(f"{path} holds no video, only {container.format.long_name} without pictures")
-    stream = container.streams.video[0]
-    stream.thread_type = "AUTO"
-    return stream
-
-
-def _decode(container: "av.container.InputContainer", stream: VideoStream) -> Iterator[VideoFrame]:
-    """Decode everything that can be decoded: damaged packets are passed over, as players do."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except av.error.FFmpegError:
-            return
-        if packet is None:
-            return
-        try:
-            pictures = packet.decode()
-        except av.error.FFmpegError:
-            continue
-        yield from (picture for picture in pictures if isinstance(picture, VideoFrame))
-
-
-def _seconds(picture: VideoFrame, stream: VideoStream, index: int) -> float:
-    if picture.time is not None:
-        return picture.time
-    return index / float(stream.average_rate) if stream.average_rate else math.nan
-
-
-def _upright_rgb(picture: VideoFrame) -> NDArray[np.uint8]:
-    rgb = picture.to_ndarray(format="rgb24").astype(np.uint8, copy=False)
-    turns = round(picture.rotation / 90) % 4  # both count counter-clockwise
-    return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
-
-
-def _notes(decoded: int, damaged: int, announced: int, seconds: float, duration: float) -> tuple[str, ...]:
-    notes = []
-    if decoded < announced:
-        notes.append(f"the video is damaged or cut short: it announces {announced} frames, {decoded} could be decoded")
-    elif duration - seconds > max(_SHORTFALL_SECONDS, _SHORTFALL_SHARE * duration):
-        notes.append(
-            f"the video is damaged or cut short: it announces {duration:.1f} s, and its {decoded} frames end "
-            f"after {seconds:.1f} s"
-        )
-    if damaged:
-        notes.append(f"{damaged} of {decoded} frames are damaged and were decoded as well as they could be")
-    return tuple(notes)
+def _survey(container: "av.container.InputContainer", stream: VideoStream) -> tuple[VideoFrame | None, int]:
+    """A stream's first picture, and how many it announces; where it does not say, its packets are counted."""
+    first, counted = None, 0
+    for packet in packets(container, stream):
+        counted += packet.size > 0 and not packet.is_discard
+        if first is None:
+            first = next(iter(decode(packet) or ()), None)
+        elif stream.frames:
+            break
+    return first, stream.frames or counted
 
 
 def _size_wh(file: Path) -> tuple[int, int]:
@@ -296,21 +264,20 @@ def _size_wh(file: Path) -> tuple[int, int]:
     return columns, rows
 
 
+def _shown_wh(rgb: NDArray[np.uint8]) -> tuple[int, int]:
+    return rgb.shape[1], rgb.shape[0]
+
+
 def _read_image(file: Path) -> NDArray[np.uint8]:
     """(h, w, 3) uint8 RGB."""
     try:
         data = np.frombuffer(file.read_bytes(), dtype=np.uint8)
         image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
     except (OSError, cv2.error) as error:
-        raise SourceError(f"{file} cannot be read as an image ({_reason(error)})") from error
+        raise SourceError(f"{file} cannot be read as an image ({reason(error)})") from error
     if image is None:
         raise SourceError(
             f"{file} cannot be decoded as an image: the file is damaged or empty. Extract the frames again, "
             "or take it out of the folder"
         )
     return np.asarray(image, dtype=np.uint8)
-
-
-def _reason(error: BaseException) -> str:
-    text = getattr(error, "strerror", None) or str(error)
-    return str(text).strip().splitlines()[0] if str(text).strip() else type(error).__name__
