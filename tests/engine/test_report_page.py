@@ -312,6 +312,17 @@ def test_the_tube_turns_and_follows(open_report: Any) -> None:
     assert len(set(views)) == len(views)
 
 
+def test_the_picture_in_the_tube_is_where_the_time_is(open_report: Any) -> None:
+    # No surface, since the map is constant, and always the same picture: only its place can change.
+    still = reports.encoded(np.full((20, 96, 128, 3), 128, np.uint8))
+    label = reports.label(0, np.zeros((20, 2, 2), np.float32))
+    viewer = open_report(reports.report(video=still, labels=(label,))).ready().check("mode", "frame")
+    first = viewer.tube()
+
+    assert viewer.slide("scrub", 15).at_picture(15).tube() != first
+    assert viewer.slide("scrub", 0).at_picture(0).tube() == first
+
+
 def test_the_time_and_the_strongest_place_are_in_words(open_report: Any) -> None:
     maps = np.zeros((20, 4, 5), np.float32)
     maps[:, 0, 0] = 1  # the crop's upper left corner, at (0.125, 0.25) of the frame
@@ -386,11 +397,17 @@ def test_the_smallest_clip_and_map(open_report: Any, pictures: int) -> None:
 def test_a_long_clip_with_many_labels(open_report: Any) -> None:
     maps = reports.following_maps(1500)
     labels = tuple(reports.label(i, maps[:, :2, :2] if i else maps[:, 1:3, 1:3]) for i in range(400))
-    viewer = open_report(reports.report(1500, labels=labels)).ready()
+    report = reports.report(1500, labels=labels)
+    viewer = open_report(report).ready()
 
     assert viewer.page.locator("#label option").count() == 400
     viewer.choose("label", "399")
     viewer.page.wait_for_function("() => document.getElementById('label-words').textContent.startsWith('Class 399')")
+    shown = viewer.settle().stage()
+    bare = viewer.check("mode", "frame").stage()
+    label = labels[399]
+    expected = _expected_heatmap(report, 399, 0, bare, (label.low, label.high))
+    assert np.percentile(np.abs(shown[CROP] - expected), 99) <= 8  # so many labels travel in 8 bits a value
 
 
 def test_without_webgl_everything_else_works(open_report: Any) -> None:
