@@ -32,7 +32,8 @@ _SCRIPTS = (
     *("surface.js", "solid.js", "tube.js", "page.js"),
 )
 _LIBRARY = "vendor/ogl.min.js"
-_UNSEEN, _CODES = 0, 65534  # code 0 says that nothing was seen there; 1..65535 are the map's values
+_UNSEEN = 0  # the code that says that nothing was seen there; the others are the map's values
+_MANY_LABELS = 32  # more than these are packed in 8 bits a value, so that hundreds stay a page that opens
 _INLINE_HEIGHT = 720
 
 
@@ -105,10 +106,9 @@ class Report:
                 f"expected at least one picture, at least one label and a colour map of {', '.join(COLORMAPS)}; "
                 f"got {pictures}, {len(self.labels)} and {self.colormap!r}"
             )
+        shape = (pictures, *self.labels[0].maps.shape[1:])
         for label in self.labels:
-            if label.maps.shape != (pictures, *self.labels[0].maps.shape[1:]) or label.probabilities.shape != (
-                windows,
-            ):
+            if label.maps.shape != shape or label.probabilities.shape != (windows,):
                 raise ValueError(
                     f"expected maps (n, h, w) for {pictures} pictures and {windows} probabilities for every label, "
                     f"got {label.maps.shape} and {label.probabilities.shape} for label {label.index}"
@@ -176,13 +176,15 @@ def _json(document: dict[str, Any]) -> str:
 def _document(report: Report) -> dict[str, Any]:
     """Everything the page is told; `viewer/data.js` reads it."""
     box = report.box
+    bits = 16 if len(report.labels) <= _MANY_LABELS else 8
     return {
         "title": report.title,
         "size": report.video_wh,
         "times": _rounded(report.times),
         "box": [box.left, box.top, box.right, box.bottom],
+        "bits": bits,
         "shape": report.labels[0].maps.shape,
-        "labels": [_label_document(label) for label in report.labels],
+        "labels": [_label_document(label, bits) for label in report.labels],
         "spans": [_rounded(span) for span in report.spans],
         "top": [
             {"index": s.index, "name": s.name, "logit": _number(s.logit), "probability": _number(s.probability)}
@@ -199,8 +201,8 @@ def _document(report: Report) -> dict[str, Any]:
     }
 
 
-def _label_document(label: ReportLabel) -> dict[str, Any]:
-    packed, least, most = pack_maps(label.maps)
+def _label_document(label: ReportLabel, bits: int) -> dict[str, Any]:
+    packed, least, most = pack_maps(label.maps, bits)
     return {
         "index": label.index,
         "name": label.name,
@@ -214,25 +216,28 @@ def _label_document(label: ReportLabel) -> dict[str, Any]:
     }
 
 
-def pack_maps(maps: NDArray[np.float32]) -> tuple[bytes, float, float]:
-    """Maps in few bytes: 16 bits a value, then differences from picture to picture, then deflate.
+def pack_maps(maps: NDArray[np.float32], bits: int = 16) -> tuple[bytes, float, float]:
+    """Maps in few bytes: 16 or 8 bits a value, then differences from picture to picture, then deflate.
 
     Neighbouring pictures are much alike, so most differences are small; their low bytes come first, then all high
     bytes, which are nearly all the same.
 
     Args:
         maps: (n, h, w) float32; NaN (or an infinity) where nothing was seen.
+        bits: 16 or 8.
 
     Returns:
-        The zlib stream; the values of code 1 and of code 65535, the least and the greatest in `maps`. Code 0 is NaN.
-        An error of at most half of their difference's 65534th part remains.
+        The zlib stream; the values of code 1 and of the last code, the least and the greatest in `maps`. Code 0 is NaN.
+        An error of at most half a code remains: at 16 bits, half of the range's 65534th part.
     """
+    dtype = np.dtype(f"<u{bits // 8}")
     seen = np.isfinite(maps)
     least, most = (float(maps[seen].min()), float(maps[seen].max())) if seen.any() else (0.0, 0.0)
-    steps = _CODES / (most - least) if most > least else 0.0
+    steps = (2**bits - 2) / (most - least) if most > least else 0.0
     codes = np.where(seen, np.rint((np.where(seen, maps, least) - np.float64(least)) * steps) + 1, _UNSEEN)
-    differences = np.diff(codes.astype("<u2"), axis=0, prepend=np.zeros((1, *maps.shape[1:]), "<u2"))  # modulo 65536
-    planes = differences.astype("<u2").reshape(-1, 1).view(np.uint8).T
+    nothing = np.zeros((1, *maps.shape[1:]), dtype)
+    differences = np.diff(codes.astype(dtype), axis=0, prepend=nothing)  # modulo 2 ** bits
+    planes = differences.astype(dtype).reshape(-1, 1).view(np.uint8).T
     return zlib.compress(planes.tobytes(), 9), least, most
 
 

@@ -17,15 +17,16 @@ const colormaps = Object.fromEntries(Object.entries(report.colormaps).map(([name
 async function unpackMaps(label) {
   const packed = new Blob([bytesOf(label.maps)]).stream().pipeThrough(new DecompressionStream("deflate"));
   const planes = new Uint8Array(await new Response(packed).arrayBuffer());
-  const count = planes.length / 2;
   const perPicture = mapHeight * mapWidth;
+  const count = pictureCount * perPicture;
   const [least, most] = label.range;
-  const codes = new Uint16Array(count);
+  const codes = report.bits === 8 ? new Uint8Array(count) : new Uint16Array(count); // wrap, as they did when packed
+  const last = report.bits === 8 ? 254 : 65534;
   const values = new Float32Array(count);
   for (let i = 0; i < count; i++) {
     const before = i < perPicture ? 0 : codes[i - perPicture];
-    codes[i] = before + planes[i] + 256 * planes[count + i]; // wraps at 65536, as it was packed
-    values[i] = codes[i] === 0 ? NaN : least + ((codes[i] - 1) / 65534) * (most - least);
+    codes[i] = before + planes[i] + (report.bits === 8 ? 0 : 256 * planes[count + i]);
+    values[i] = codes[i] === 0 ? NaN : least + ((codes[i] - 1) / last) * (most - least);
   }
   return values;
 }

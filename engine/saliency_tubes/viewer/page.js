@@ -141,10 +141,10 @@ function showPlaying({ playing, playable }) {
 
 function showLabel({ label }) {
   const { index, probability, logit } = report.labels[label];
-  const words = `class ${index}, probability ${percent(probability)}, logit ${fixed(logit, 2)}.`;
+  const words = `Class ${index}, probability ${percent(probability)}, logit ${fixed(logit, 2)}.`;
   const whole = labelName(report.labels[label]);
   const cut = whole !== labelName(report.labels[label], LONGEST_OPTION); // the list shows its beginning alone
-  byId("label-words").replaceChildren(...(cut ? [make("bdi", {}, whole), ": "] : []), words);
+  byId("label-words").replaceChildren(...(cut ? [make("bdi", {}, whole), " "] : []), words);
   const name = labelName(report.labels[label], 80);
   byId("timeline").setAttribute("aria-label", `Energy and probability of ${name} over time; the slider above moves the playhead`);
 }

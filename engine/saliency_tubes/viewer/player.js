@@ -85,7 +85,6 @@ const player = (() => {
   return {
     seek,
     step: (by) => seek((wanted ?? store.state.picture) + by),
-    pause: () => video.pause(),
     toggle() {
       if (!store.state.playable) return;
       if (!video.paused) video.pause();

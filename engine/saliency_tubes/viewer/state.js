@@ -47,7 +47,16 @@ const store = makeStore({
   loop: true,
 });
 
+let labelAskedFor = 0;
+
 async function selectLabel(which) {
-  const field = await fieldOf(which);
-  store.set({ label: which, field });
+  labelAskedFor = which;
+  try {
+    const field = await fieldOf(which);
+    if (labelAskedFor === which) store.set({ label: which, field }); // not where another was asked for meanwhile
+  } catch (error) {
+    const trouble = document.getElementById("trouble");
+    trouble.textContent = `The tube cannot be unpacked in this browser: ${error.message}. A current one can.`;
+    trouble.hidden = false;
+  }
 }
