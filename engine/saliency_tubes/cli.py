@@ -167,12 +167,13 @@ def run(
     look = options.style(style, colormap, opacity, threshold)
     artifacts = options.artifacts(save, compare)
     how = options.sampling(sampling, stride=stride, overlap=overlap, step=step, max_frames=max_frames)
+    notes: list[str] = []
     with _progress() as progress:
         progress(f"loading {model}")
         loaded, opened = _load(model, device, precision, GraphCache.of_user(), clip)
         explanation = loaded.explain(opened, label, top_k=top_k, sampling=how, fit=fit, progress=progress)
-        folders = explanation.save(out, progress, artifacts=artifacts, style=look)
-    for note in explanation.notes:
+        folders = explanation.save(out, progress, artifacts=artifacts, style=look, on_note=notes.append)
+    for note in (*explanation.notes, *notes):
         _say(f"note: {note}", error=True)
     _say(json.dumps(texts.run_document(explanation, folders)) if as_json else texts.run_text(explanation, folders))
 

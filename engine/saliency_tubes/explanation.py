@@ -163,6 +163,7 @@ class Explanation:
         *,
         artifacts: Iterable[Artifact | str] = USEFUL,
         style: "Style | None" = None,
+        on_note: Callable[[str], None] | None = None,
     ) -> tuple[Path, ...]:
         """Write ``out/<clip name>/<label index>/`` for every label.
 
@@ -175,6 +176,8 @@ class Explanation:
             progress: called with a few words on how far it is.
             artifacts: which of these to write, any of `Artifact`; ``info.json`` is always written.
             style: colours, opacity and threshold; None for the published look.
+            on_note: called with what the user should know about what was written, such as sound that had to be left
+                out; it is in ``info.json``, too.
 
         Returns:
             The folders, in the order of the labels; last, where there is one, the folder of all of them.
@@ -187,7 +190,7 @@ class Explanation:
         from .saving import save  # late: only here pictures are needed
         from .style import Style
 
-        return save(self, Path(out), progress or (lambda _: None), artifacts, style or Style())
+        return save(self, Path(out), progress or _silent, artifacts, style or Style(), on_note or _silent)
 
     def _repr_html_(self) -> str:
         """The small viewer that a notebook shows: the clip with the tube over it."""
@@ -255,6 +258,10 @@ class Explanation:
             document["frame_indices"] = self.frame_indices.tolist()
             document["timestamps_s"] = [t if np.isfinite(t) else None for t in self.timestamps.tolist()]
         return document
+
+
+def _silent(_: str) -> None:
+    """What is said where nobody listens."""
 
 
 def softmax(logits: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -35,6 +35,10 @@ class Product(Protocol):
     def finish(self) -> Iterable[Path]:
         """Write what is left to write; all its files, those included that are closed only afterwards."""
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know, once all files are closed."""
+
 
 def draw(painter: Painter, products: Sequence[Product], progress: Callable[[str], None]) -> None:
     """Read the clip once more and hand every product its frames.
@@ -70,6 +74,11 @@ class Overlay:
         """The video, which ends when its context does."""
         return [self._path]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What became of the sound."""
+        return self._sink.notes
+
 
 class SideBySide:
     """comparison.mp4: the tubes of all labels next to each other, on one scale."""
@@ -97,9 +106,16 @@ class SideBySide:
         """The video, which ends when its context does."""
         return [self._path]
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What became of the sound."""
+        return self._sink.notes
+
 
 class Gif:
     """overlay.gif: a small looping picture of what was explained."""
+
+    notes: tuple[str, ...] = ()
 
     def __init__(self, path: Path, painter: Painter, position: int) -> None:
         self.indices = spread(painter.explanation.frame_indices.tolist(), _GIF_FRAMES)
@@ -119,6 +135,8 @@ class Gif:
 
 class Sheet:
     """sheet.png: a few frames above the same ones under the tube."""
+
+    notes: tuple[str, ...] = ()
 
     def __init__(self, path: Path, painter: Painter, position: int) -> None:
         self.indices = spread(painter.explanation.frame_indices.tolist(), _SHEET_FRAMES)
@@ -143,6 +161,8 @@ class Sheet:
 
 class CropPictures:
     """heatmap/ or focusmap/ of a whole video: the network's crop of every frame, drawn as the published script does."""
+
+    notes: tuple[str, ...] = ()
 
     def __init__(self, folder: Path, painter: Painter, position: int, *, focus: bool) -> None:
         first, last = painter.explanation.span

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._opencv import cv2
+from .choices import Colormap
 from .preprocess import CropBox
+from .render import colormap_table
 
 if TYPE_CHECKING:
     from .explanation import Score
 
-COLORMAPS = ("jet", "turbo", "viridis", "inferno", "magma", "plasma", "cividis", "gray")
 
 # One scope, in this order: each file uses what those before it declare.
 _SCRIPTS = (
@@ -78,7 +78,7 @@ class Report:
         top: the highest classes, best first.
         facts: the model's card: what and its text.
         notes: what the reader should know about this run.
-        colormap: one of `COLORMAPS`.
+        colormap: the colours it starts with.
         opacity: of the heatmap over the clip, in [0, 1].
         threshold: in [0, 1]; where the tube is lower, the heatmap is blank.
         time_note: one sentence about the tube's time axis.
@@ -94,17 +94,16 @@ class Report:
     top: "tuple[Score, ...]"
     facts: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
-    colormap: str
+    colormap: Colormap
     opacity: float
     threshold: float
     time_note: str
 
     def __post_init__(self) -> None:
         pictures, windows = len(self.times), len(self.spans)
-        if not pictures or not self.labels or self.colormap not in COLORMAPS:
+        if not pictures or not self.labels:
             raise ValueError(
-                f"expected at least one picture, at least one label and a colour map of {', '.join(COLORMAPS)}; "
-                f"got {pictures}, {len(self.labels)} and {self.colormap!r}"
+                f"expected at least one picture and at least one label, got {pictures} and {len(self.labels)}"
             )
         shape = (pictures, *self.labels[0].maps.shape[1:])
         for label in self.labels:
@@ -196,7 +195,7 @@ def _document(report: Report) -> dict[str, Any]:
         "opacity": report.opacity,
         "threshold": report.threshold,
         "timeNote": report.time_note,
-        "colormaps": {name: _base64(_colormap_table(name).tobytes()) for name in COLORMAPS},
+        "colormaps": {name: _base64(colormap_table(name).tobytes()) for name in Colormap},
         "video": _base64(report.video),
     }
 
@@ -239,16 +238,6 @@ def pack_maps(maps: NDArray[np.float32], bits: int = 16) -> tuple[bytes, float, 
     differences = np.diff(codes.astype(dtype), axis=0, prepend=nothing)  # modulo 2 ** bits
     planes = differences.astype(dtype).reshape(-1, 1).view(np.uint8).T
     return zlib.compress(planes.tobytes(), 9), least, most
-
-
-@cache
-def _colormap_table(name: str) -> NDArray[np.uint8]:
-    """(256, 3) uint8 RGB."""
-    levels = np.arange(256, dtype=np.uint8).reshape(-1, 1)
-    if name == "gray":
-        return np.repeat(levels, 3, axis=1)
-    bgr = cv2.applyColorMap(levels, getattr(cv2, f"COLORMAP_{name.upper()}"))
-    return np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB), dtype=np.uint8).reshape(256, 3)
 
 
 def _base64(data: bytes) -> str:

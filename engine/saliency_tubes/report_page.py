@@ -23,6 +23,8 @@ _QUALITY, _GROUP = 27, 12  # of x264; short groups of pictures, so that a page c
 class ReportPage:
     """report.html: a small copy of the clip, and the raw maps that the page draws over it."""
 
+    notes: tuple[str, ...] = ()
+
     def __init__(self, path: Path, painter: Painter, open_files: ExitStack) -> None:
         clip = painter.explanation.clip
         self.indices = spread(range(clip.length), _FRAMES)

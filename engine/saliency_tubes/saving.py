@@ -49,6 +49,7 @@ def save(
     progress: Callable[[str], None],
     artifacts: Iterable[Artifact | str],
     style: Style,
+    on_note: Callable[[str], None],
 ) -> tuple[Path, ...]:
     """Write the chosen artifacts of every label; see `Explanation.save`."""
     started = time.perf_counter()
@@ -66,10 +67,13 @@ def save(
         files: dict[Path, list[Path]] = {folder.staging: [] for folder in folders}
         for (folder, _), file in zip(jobs, writers.write_all(job for _, job in jobs), strict=True):
             files[folder.staging].append(file)
-        for staging, drawn in _drawn(folders, painter, progress):
-            files[staging] += drawn
+        drawn, notes = _draw(folders, painter, progress)
+        for staging, paths in drawn:
+            files[staging] += paths
         for folder in folders:
-            _write_info(folder, explanation, style, files[folder.staging], time.perf_counter() - started)
+            _write_info(folder, explanation, style, files[folder.staging], time.perf_counter() - started, notes)
+    for note in notes:
+        on_note(note)
     return tuple(folder.target for folder in folders)
 
 
@@ -108,20 +112,21 @@ def _jobs(folder: _Folder, painter: Painter) -> Iterator[Job]:
         yield from writers.png_jobs(folder.staging / "heatmap", pictures)
 
 
-def _drawn(
+def _draw(
     folders: list[_Folder], painter: Painter, progress: Callable[[str], None]
-) -> Iterator[tuple[Path, list[Path]]]:
-    """Draw what needs the clip's own frames; each folder's files, once all of them are closed."""
+) -> tuple[list[tuple[Path, list[Path]]], list[str]]:
+    """Draw what needs the clip's own frames: each folder's files, all of them closed, and what there is to note."""
     if not any(folder.artifacts - {Artifact.TIMELINE, Artifact.NPZ} for folder in folders):
-        return
+        return [], []
     from .products import draw  # late: who wants crops and numbers needs no encoder
 
     with ExitStack() as open_files:
         products = [(folder.staging, one) for folder in folders for one in _products(folder, painter, open_files)]
         if products:
             draw(painter, [product for _, product in products], progress)
-        found = [(staging, list(product.finish())) for staging, product in products]
-    yield from found
+        drawn = [(staging, list(product.finish())) for staging, product in products]
+    notes = [note for _, product in products for note in product.notes]
+    return drawn, list(dict.fromkeys(notes))
 
 
 def _products(folder: _Folder, painter: Painter, open_files: ExitStack) -> Iterator["Product"]:
@@ -185,13 +190,16 @@ def _write_npz(path: Path, explanation: Explanation, position: int) -> Path:
     )
 
 
-def _write_info(folder: _Folder, explanation: Explanation, style: Style, files: list[Path], seconds: float) -> None:
+def _write_info(
+    folder: _Folder, explanation: Explanation, style: Style, files: list[Path], seconds: float, notes: list[str]
+) -> None:
     if folder.position is None:
         labels = [asdict(explanation.score(tube.label)) for tube in explanation.tubes]
         info: dict[str, Any] = {"labels": labels, **explanation.describe_run()}
     else:
         info = explanation.describe(explanation.tubes[folder.position])
     info["style"] = asdict(style)
+    info["notes"] = [*explanation.notes, *notes]
     info["timings_s"] |= {"save": seconds}
     path = folder.staging / writers.INFO_FILE
     info["files"] = sorted(file.relative_to(folder.staging).as_posix() for file in [*files, path])

@@ -30,10 +30,10 @@ def upsample(volume: NDArray[np.float32], shape: tuple[int, int, int], order: in
     """
     T, H, W = shape
     *leading, t, h, w = volume.shape
-    along_t = volume if t == T else _product(spline_matrix(t, T, order), volume.reshape(-1, t, h * w))
+    along_t = volume if t == T else spline_matrix(t, T, order) @ volume.reshape(-1, t, h * w)
     along_h = spline_matrix(h, H, order) @ along_t.reshape(-1, h, w)
-    along_w: NDArray[np.float32] = along_h.reshape(-1, w) @ spline_matrix(w, W, order).T
-    return along_w.reshape(*leading, T, H, W)
+    along_w = along_h.reshape(-1, w) @ spline_matrix(w, W, order).T
+    return np.asarray(along_w, dtype=np.float32).reshape(*leading, T, H, W)
 
 
 def upsample_time(volume: NDArray[np.float32], frames: int, order: int = 3) -> NDArray[np.float32]:
@@ -41,12 +41,8 @@ def upsample_time(volume: NDArray[np.float32], frames: int, order: int = 3) -> N
     t, h, w = volume.shape
     if t == frames:
         return volume
-    return _product(spline_matrix(t, frames, order), volume.reshape(t, h * w)).reshape(frames, h, w)
-
-
-def _product(matrix: NDArray[np.float32], values: NDArray[np.float32]) -> NDArray[np.float32]:
-    product: NDArray[np.float32] = matrix @ values
-    return product
+    along_t = spline_matrix(t, frames, order) @ volume.reshape(t, h * w)
+    return np.asarray(along_t, dtype=np.float32).reshape(frames, h, w)
 
 
 @lru_cache(maxsize=64)

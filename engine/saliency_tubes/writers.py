@@ -127,25 +127,6 @@ def _palette_graph(width: int, height: int) -> av.filter.Graph:
     return graph
 
 
-def write_mp4(path: Path, images: NDArray[np.uint8], seconds_per_frame: float) -> Path:
-    """Write (T, H, W, 3) uint8 RGB images as H.264, yuv420p, index first: what every browser plays.
-
-    An odd height or width is made even by repeating the last row or column.
-    """
-    height, width = images.shape[1:3]
-    even = np.pad(images, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    with _muxer(path, "mp4", movflags="+faststart") as container:
-        rate = Fraction(1 / seconds_per_frame).limit_denominator(1000)
-        stream = container.add_stream("libx264", rate=rate, options={"crf": "17", "preset": "ultrafast"})
-        stream.height, stream.width = even.shape[1:3]
-        stream.pix_fmt = "yuv420p"
-        stream.codec_context.thread_count = 1  # the other cores have other files to write: less work in all
-        for image in even:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode(None))
-    return path
-
-
 @contextlib.contextmanager
 def _muxer(path: Path, kind: str, **options: str) -> Iterator["av.container.OutputContainer"]:
     try:

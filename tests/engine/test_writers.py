@@ -1,7 +1,6 @@
 import json
 import os
 import stat
-from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -9,7 +8,6 @@ import cv2
 import numpy as np
 import pytest
 from clips import moving_square
-from numpy.typing import NDArray
 from saliency_tubes import writers
 from saliency_tubes.errors import OutputError
 from saliency_tubes.writers import replacing_folder
@@ -151,12 +149,9 @@ def test_a_full_disk_is_an_output_error_and_leaves_nothing(tmp_path: Path) -> No
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
-@pytest.mark.parametrize("write", [writers.write_mp4, writers.write_gif])
-def test_a_full_disk_is_an_os_error_from_the_encoders_too(
-    write: Callable[[Path, NDArray[np.uint8], float], Path],
-) -> None:
+def test_a_full_disk_is_an_os_error_from_the_encoder_too() -> None:
     with pytest.raises(OSError, match="No space left on device"):
-        write(Path("/dev/full"), moving_square(4), 0.1)
+        writers.write_gif(Path("/dev/full"), moving_square(4), 0.1)
 
 
 def test_pngs_hold_the_pixels_they_were_given(tmp_path: Path) -> None:
@@ -171,25 +166,6 @@ def test_pngs_hold_the_pixels_they_were_given(tmp_path: Path) -> None:
         bgra = cv2.imread(str(tmp_path / "rgba" / f"{index:03d}.png"), cv2.IMREAD_UNCHANGED)
         np.testing.assert_array_equal(bgr[..., ::-1], rgb[index])
         np.testing.assert_array_equal(bgra[..., [2, 1, 0, 3]], rgba[index])
-
-
-@pytest.mark.parametrize("size", [(48, 64), (47, 63)])
-def test_an_mp4_is_what_browsers_play(tmp_path: Path, size: tuple[int, int]) -> None:
-    frames = moving_square(10, *size)
-
-    path = writers.write_mp4(tmp_path / "overlay.mp4", frames, 0.25)
-
-    data = path.read_bytes()
-    assert data.index(b"moov") < data.index(b"mdat")
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
-        decoded = [picture.to_ndarray(format="rgb24") for picture in container.decode(stream)]
-        assert float(stream.duration * stream.time_base) == pytest.approx(2.5)
-    assert len(decoded) == 10
-    for frame, picture in zip(frames, decoded, strict=True):
-        assert picture.shape == (48, 64, 3)
-        assert np.abs(picture[: size[0], : size[1]].astype(int) - frame).mean() < 6
 
 
 def test_a_gif_has_the_frames_the_pace_and_loops(tmp_path: Path) -> None:
