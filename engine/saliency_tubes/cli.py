@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -227,6 +228,54 @@ def export(
         )
     _say(report.table())
     _say(f"wrote {output}")
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "  tubes batch videos/ --out results\n\n"
+    "  tubes batch 'videos/**/*.mp4' --label bowling --out results\n\n"
+    "  tubes batch clips.csv --model kinetics.onnx --out results"
+)
+def batch(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Videos, folders of them, folders of frames, globs, and lists: .txt with a path a line, or .csv with "
+            "the columns path and, if wanted, label.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", show_default=False)],
+    label: Annotated[
+        list[str] | None,
+        typer.Option("--label", "-l", help="As for `run`, for clips that a list gives no label.", show_default=False),
+    ] = None,
+    top_k: Annotated[int, typer.Option(min=0, help="Explain the N highest classes of each clip, too.")] = 0,
+    model: ModelOption = Path("tubes.onnx"),
+    save: Annotated[
+        list[Artifact] | None,
+        typer.Option(help="Write only this; repeat it for several. Without it: everything.", show_default=False),
+    ] = None,
+    device: DeviceOption = Device.AUTO,
+    precision: PrecisionOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Explain many clips, and go on from there when called again.
+
+    Results go to OUT/<clip name>/<label index>/, a line for each clip to
+    OUT/results.jsonl, and a gallery of them to OUT/index.html. What is done
+    is not done again. Exit code 1: some clips failed.
+    """
+    from .batch.command import run_command
+
+    artifacts = tuple(save or Artifact)
+    say = partial(_say, error=True)
+    summary = run_command(sources, out, model, label or (), top_k, artifacts, device, precision, say)
+    _say(json.dumps(texts.batch_document(summary)) if as_json else texts.batch_text(summary))
+    if summary.failed:
+        raise typer.Exit(1)
 
 
 def _bar(value: float | None) -> float | None:
