@@ -32,7 +32,7 @@ def locked(out: Path) -> Iterator[None]:
         _refuse_foreign(out)
         out.mkdir(parents=True, exist_ok=True)
         file = (out / LOCK).open("ab")
-        (out / RESULTS).touch()  # first: it says whose the folder for thumbnails is
+        (out / RESULTS).open("ab").close()  # first: it says whose the folder for thumbnails is
         (out / THUMBNAILS).mkdir(exist_ok=True)
     except OSError as error:
         raise OutputError(
@@ -64,7 +64,7 @@ def _begins(path: Path, signature: str) -> bool:
     try:
         with path.open("rb") as file:
             return signature.encode().startswith(file.read(len(signature)))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return True
     except OSError:  # a folder of that name, for one
         return False

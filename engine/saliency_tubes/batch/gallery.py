@@ -65,8 +65,9 @@ def page(records: list[Record]) -> str:
     """The gallery of these records, as HTML. All that came from outside is data for its script, never markup."""
     assets = files(__package__) / "page"
     body, style, script = ((assets / name).read_text("utf-8") for name in ("body.html", "page.css", "page.js"))
-    rows = [row for record in records for row in _rows(record)]
-    data = json.dumps({"rows": rows, "clips": len(records)}, allow_nan=False, separators=(",", ":"))
+    root = _root(records)
+    rows = [row for record in records for row in _rows(record, root)]
+    data = json.dumps({"root": root, "clips": len(records), "rows": rows}, allow_nan=False, separators=(",", ":"))
     policy = (
         f"default-src 'none'; img-src 'self' file:; style-src {_digest(style)}; script-src {_digest(script)}; "
         "base-uri 'none'; form-action 'none'"
@@ -78,9 +79,20 @@ def page(records: list[Record]) -> str:
     )
 
 
-def _rows(record: Record) -> list[dict[str, Any]]:
+def _root(records: list[Record]) -> str:
+    """The folder that all clips are in; empty where there is none."""
+    folders = {os.path.dirname(record.source) for record in records if record.fingerprint is not None}  # noqa: PTH120
+    try:
+        return os.path.commonpath(folders)
+    except ValueError:  # no clips, or on several drives
+        return ""
+
+
+def _rows(record: Record, root: str) -> list[dict[str, Any]]:
     """The page's rows for a clip: one for each label, or one that says why there is none."""
-    row: dict[str, Any] = {"name": record.name or record.source, "source": record.source}
+    named = record.fingerprint is not None
+    source = os.path.relpath(record.source, root) if root and named else record.source
+    row: dict[str, Any] = {"name": record.name or record.source, "source": source if named else ""}
     if record.predicted is None:
         return [row | {"error": record.error or "no results"}]
     row |= {"predicted": _score(record.predicted), "notes": record.notes}

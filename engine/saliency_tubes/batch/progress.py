@@ -34,7 +34,8 @@ def shown(
             def seen(record: Record) -> None:
                 pace.count(record)
                 if record.failed:
-                    print_line(f"failed: {record.source}: {record.error}")
+                    named = record.source in str(record.error)
+                    print_line(f"failed: {record.error}" if named else f"failed: {record.source}: {record.error}")
                 update()
 
             yield seen

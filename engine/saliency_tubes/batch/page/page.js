@@ -97,7 +97,7 @@ function rowElement(row) {
     cell("predicted", "Predicted", predicted, element("div", "source", `${(100 * row.predicted[2]).toFixed(1)} %`)),
     cell("label", "Explained", label),
     cell("number", "Probability", ...share(row.label[2])),
-    cell("number", "Logit", row.label[3].toFixed(2)),
+    cell("number", "Logit", row.label[3].toFixed(2).replace("-", "\u2212")),
     cell("number", "At the border", ...share(row.border)),
     cell("number", "Peak", peakText(row)),
   );
@@ -136,7 +136,7 @@ function render() {
   const first = (page - 1) * PAGE_ROWS;
   find("rows").replaceChildren(...rows.slice(first, first + PAGE_ROWS).map(rowElement));
   const all = rows.length === data.rows.length;
-  find("count").textContent = all ? plural(rows.length, "row") : `${plural(rows.length, "row")} of ${data.rows.length.toLocaleString("en-GB")}`;
+  find("count").textContent = all ? plural(rows.length, "result") : `${rows.length.toLocaleString("en-GB")} of ${plural(data.rows.length, "result")}`;
   find("nothing").hidden = rows.length > 0;
   find("page").textContent = `Page ${page} of ${pages}`;
   find("previous").disabled = page === 1;
@@ -178,7 +178,8 @@ function fill(id) {
 }
 
 const failed = data.rows.filter((row) => row.error !== undefined).length;
-find("summary").textContent = plural(data.clips, "clip") + (failed ? `, ${failed.toLocaleString("en-GB")} failed` : "");
+find("summary").textContent = plural(data.clips, "clip") + (data.root ? ` in ${data.root}` : "")
+  + (failed ? `, ${failed.toLocaleString("en-GB")} failed` : "");
 fill("predicted");
 fill("label");
 if (!["all", "done", "other", "failed"].includes(state.show)) state.show = START.show;
