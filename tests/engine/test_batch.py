@@ -1,5 +1,6 @@
 import json
 import os
+import resource
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -408,6 +409,23 @@ def test_a_record_comes_back_as_it_was(batch: Batch) -> None:
         assert [Record.from_line(record.line()) for record in results.records] == results.records
         assert os.path.realpath(strange) in {os.fsencode(record.source) for record in results.records}
     assert b"\n".join(record.line().strip() for record in results.records).isascii()
+
+
+def test_a_line_that_does_not_fit_on_the_disk_is_not_begun(tmp_path: Path) -> None:
+    record = Record("/v/a.mp4", "a", None, (), (), "bad", None, "f")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with open_results(tmp_path / "out") as results:
+        results.append(record)
+        whole = (tmp_path / "out" / "results.jsonl").read_bytes()
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 10, limits[1]))
+        try:
+            with pytest.raises(OutputError, match=r"cannot write to .*results\.jsonl: No space left on device"):
+                results.append(record)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        results.append(record)
+
+    assert (tmp_path / "out" / "results.jsonl").read_bytes() == whole * 2
 
 
 class Clock:

@@ -4,12 +4,14 @@ A process that is killed leaves at worst a last line that is not whole; it is dr
 that clip is done again.
 """
 
+import errno
 import json
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -130,14 +132,14 @@ class Results:
         with self._lock:
             try:
                 with self._path.open("ab", buffering=0) as file:
-                    file.write(record.line())  # one call of the system: a signal finds all of it there, or nothing
+                    _write_whole(file, record.line())
+                    self.records.append(record)  # before what takes so long that signals fall into it
                     os.fsync(file.fileno())
             except OSError as error:
                 raise OutputError(
                     f"cannot write to {self._path}: {error.strerror or error}. Check the free space and the folder's "
                     "permissions; the same command goes on from here"
                 ) from error
-            self.records.append(record)
 
 
 @contextmanager
@@ -150,6 +152,14 @@ def open_results(out: Path) -> Iterator[Results]:
     """
     with locked(out):
         yield Results(out / RESULTS)
+
+
+def _write_whole(file: FileIO, line: bytes) -> None:
+    """Write a line in one call of the system, so that a signal finds all of it or nothing; a full disk, nothing."""
+    end = file.seek(0, os.SEEK_END)
+    if file.write(line) != len(line):
+        file.truncate(end)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def _read(path: Path) -> tuple[list[Record], bool]:
