@@ -290,7 +290,7 @@ def test_folder_names_are_distinct_and_readable() -> None:
     assert one != two
     assert one.startswith("a~")
     assert len(one) == 18
-    assert all(len(os.fsencode(name)) <= 255 for name in names(f"/v/{'x' * 251}.mp4", f"/w/{'x' * 251}.mp4"))
+    assert all(len(os.fsencode(name)) <= 255 for name in names(f"/video/{'x' * 251}.mp4", f"/wideo/{'x' * 251}.mp4"))
 
 
 def test_folder_names_stay_whatever_comes_later() -> None:

@@ -282,6 +282,7 @@ def test_a_link_to_a_view_shows_that_view_and_nonsense_shows_all(browser: Any, t
     assert again.page.get_by_label("Predicted").input_value() == "2"
     nonsense = Gallery(browser, file, "#sort=constructor&page=-3&show=x&label=77&__proto__=1")
     assert len(nonsense.names()) == 50
+    assert nonsense.sorted_by() == [("Clip", "ascending")]
     assert nonsense.complaints == []
 
 

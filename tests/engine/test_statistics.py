@@ -1,6 +1,6 @@
 import json
 import math
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -89,6 +89,16 @@ def test_the_small_map_says_what_the_full_tube_says() -> None:
     full = asdict(statistics_of([tube.values], *times(16)))
 
     assert small == pytest.approx(full, abs=0.02, rel=0.02)
+
+
+def test_what_lies_beyond_the_shown_values_is_cut_off() -> None:
+    maps = np.zeros((1, 2, 4, 4), dtype=np.float32)
+    maps[0, 0] = 4
+    (tube,) = build_tubes([0], maps, (2, 4, 4))
+
+    found = tube_statistics(replace(tube, low=1.0, high=3.0), *times(2))
+
+    assert (found.mean_energy, found.volume_above_half) == (0.5, 0.5)
 
 
 def test_a_long_tube_is_looked_at_in_chunks() -> None:

@@ -21,8 +21,8 @@ from .results import LabelRecord, Record
 
 _THUMBNAIL_SIDE = 224  # shown at half of that, or at all of it on finer screens
 _JPEG_QUALITY = 78
-# What would end the script that holds the data, or a line of it, wherever a name has it.
-_ESCAPES = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&\u2028\u2029"})
+# With what could end the script that holds the data, or begin markup. All that is not ASCII is escaped already.
+_ESCAPES = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&"})
 
 
 def write_page(out: Path, records: Iterable[Record]) -> Path:
