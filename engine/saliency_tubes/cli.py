@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -253,6 +254,61 @@ def export(
         )
     _say(report.table())
     _say(f"wrote {output}")
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "  tubes batch videos/ --out results\n\n"
+    "  tubes batch 'videos/**/*.mp4' --label bowling --out results\n\n"
+    "  tubes batch clips.csv --model kinetics.onnx --out results"
+)
+def batch(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Videos, folders of them, folders of frames, globs, and lists: .txt with a path a line, or .csv with "
+            "the columns path and, if wanted, label.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", show_default=False)],
+    label: LabelOption = None,
+    top_k: TopOption = 0,
+    model: ModelOption = Path("tubes.onnx"),
+    save: SaveOption = None,
+    sampling: SamplingOption = None,
+    stride: StrideOption = None,
+    overlap: OverlapOption = None,
+    step: StepOption = None,
+    max_frames: MaxFramesOption = None,
+    fit: FitOption = Fit.SQUASH_CROP,
+    style: StyleOption = StyleName.REFERENCE,
+    colormap: ColormapOption = None,
+    opacity: OpacityOption = None,
+    threshold: ThresholdOption = None,
+    device: DeviceOption = Device.AUTO,
+    precision: PrecisionOption = None,
+    as_json: JsonOption = False,
+    debug: DebugOption = False,
+) -> None:
+    """Explain many clips, and go on from there when called again.
+
+    Results go to OUT/<clip name>/<label index>/, a line for each clip to
+    OUT/results.jsonl, and a gallery of them to OUT/index.html. What is done
+    is not done again. Labels from a list come before `--label`. Exit code 1:
+    some clips failed.
+    """
+    look = options.style(style, colormap, opacity, threshold)
+    how = options.sampling(sampling, stride=stride, overlap=overlap, step=step, max_frames=max_frames)
+    artifacts = options.artifacts(save)
+    from .batch.command import Order, run_command
+
+    order = Order(tuple(label or ()), top_k, how, fit, artifacts, look)
+    summary = run_command(sources, out, model, device, precision, order, partial(_say, error=True))
+    _say(json.dumps(texts.batch_document(summary)) if as_json else texts.batch_text(summary))
+    if summary.failed:
+        raise typer.Exit(1)
 
 
 def _bar(value: float | None) -> float | None:

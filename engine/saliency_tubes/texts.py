@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .batch.run import BatchSummary
     from .doctor import Diagnosis
     from .explanation import Explanation, Score
     from .spec import ModelSpec
@@ -45,6 +46,21 @@ def _report(folders: tuple[Path, ...]) -> Path | None:
     """The page of a run, if it was written: it is in the last folder."""
     report = folders[-1] / "report.html"
     return report if report.is_file() else None
+
+
+def batch_document(summary: "BatchSummary") -> dict[str, Any]:
+    """What `tubes batch --json` prints, as JSON types."""
+    return asdict(summary) | {"results": str(summary.results), "gallery": str(summary.gallery)}
+
+
+def batch_text(summary: "BatchSummary") -> str:
+    """How many clips there are of each kind, and where to look."""
+    counts = [f"{summary.explained} explained"]
+    if summary.before:
+        counts.append(f"{summary.before} {'was' if summary.before == 1 else 'were'} done before")
+    if summary.failed:
+        counts.append(f"{summary.failed} failed")
+    return f"{', '.join(counts)}: see {summary.results}\ngallery in {summary.gallery}"
 
 
 def info_text(model: Path, spec: "ModelSpec") -> str:

@@ -1,0 +1,73 @@
+"""What `tubes batch` does: find the clips, load the model, explain what is not done yet."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from ..choices import Artifact, Device, Fit, Precision
+from ..explanation import Explanation
+from ..model import load_model
+from ..sampling import Sampling
+from ..style import Style
+from .progress import shown
+from .run import BatchSummary, Method, run_batch
+from .sources import find_clips
+
+
+@dataclass(frozen=True)
+class Order:
+    """How every clip of a batch is explained, and what is written of it.
+
+    Attributes:
+        labels: classes for the clips that were named without one.
+        top_k: how many of each clip's highest classes to explain, too.
+        sampling: which frames the network sees; None for what the model file says.
+        fit: how they are brought to the network's input.
+        artifacts: what is written.
+        style: how it is drawn; None for the published look.
+    """
+
+    labels: tuple[str, ...]
+    top_k: int
+    sampling: Sampling | None
+    fit: Fit
+    artifacts: tuple[Artifact, ...]
+    style: Style | None
+
+
+def run_command(
+    sources: Sequence[str],
+    out: Path,
+    model: Path,
+    device: Device,
+    precision: Precision | None,
+    order: Order,
+    say: Callable[[str], None],
+) -> BatchSummary:
+    """See `tubes batch`; `say` prints a line to stderr."""
+    found = find_clips(sources, out)
+    loaded = load_model(model, device, precision)
+    notes = (*filter(None, [loaded.note]),)
+    for note in (*notes, *found.notes):
+        say(f"note: {note}")
+    with model.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    settings = asdict(order) | {"model": sha256, "precision": precision, "artifacts": sorted(order.artifacts)}
+    del settings["labels"]  # each clip has its own
+    method = Method(
+        explain=partial(loaded.explain_jobs, top_k=order.top_k, sampling=order.sampling, fit=order.fit),
+        save=partial(save_as, artifacts=order.artifacts, style=order.style),
+        settings=settings,
+        notes=notes,
+    )
+    return run_batch(found, out, loaded.spec, method, order.labels, partial(shown, say=say))
+
+
+def save_as(
+    explanation: Explanation, out: Path, name: str, artifacts: Iterable[Artifact], style: Style | None = None
+) -> tuple[Path, ...]:
+    """Save into ``out/name/``, whatever the clip itself is called."""
+    named = replace(explanation, clip=replace(explanation.clip, name=name))
+    return named.save(out, artifacts=artifacts, style=style)

@@ -1,0 +1,133 @@
+"""The gallery: ``index.html`` shows, sorts and filters what a batch found. It opens from disk, without network."""
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .._opencv import cv2
+from ..explanation import Score
+from ..replacing import replacing_file
+from .folder import PAGE, PAGE_SIGNATURE, THUMBNAILS
+from .results import LabelRecord, Record, Written
+
+_THUMBNAIL_SIDE = 224  # shown at half of that, or at all of it on finer screens
+_JPEG_QUALITY = 78
+# With what could end the script that holds the data, or begin markup. All that is not ASCII is escaped already.
+_ESCAPES = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&"})
+
+
+def write_page(out: Path, records: Iterable[Record]) -> Path:
+    """Write ``index.html`` for these records into the output folder, in place of an earlier one.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    text = page(list(records))
+    with replacing_file(out / PAGE, "--out") as staging:
+        staging.write_bytes(text.encode())
+    return out / PAGE
+
+
+def write_thumbnail(out: Path, key: str, picture: NDArray[np.uint8]) -> str:
+    """Write a small JPEG.
+
+    Args:
+        out: the output folder.
+        key: what it is of; another picture with the same key takes its place.
+        picture: (H, W, 3) uint8 RGB.
+
+    Returns:
+        Its path, relative to `out`.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    scale = min(1.0, _THUMBNAIL_SIDE / max(picture.shape[:2]))
+    size_wh = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
+    small = cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA)
+    _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+    name = f"{THUMBNAILS}/{hashlib.sha256(os.fsencode(key)).hexdigest()[:20]}.jpg"
+    with replacing_file(out / name, "--out") as staging:
+        staging.write_bytes(data.tobytes())
+    return name
+
+
+def page(records: list[Record]) -> str:
+    """The gallery of these records, as HTML. All that came from outside is data for its script, never markup."""
+    assets = files(__package__) / "page"
+    body, style, script = ((assets / name).read_text("utf-8") for name in ("body.html", "page.css", "page.js"))
+    root = _root(records)
+    rows = [row for record in records for row in _rows(record, root)]
+    data = json.dumps({"root": root, "clips": len(records), "rows": rows}, allow_nan=False, separators=(",", ":"))
+    policy = (
+        f"default-src 'none'; img-src 'self' file:; style-src {_digest(style)}; script-src {_digest(script)}; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return (
+        f'{PAGE_SIGNATURE}<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        f"<style>{style}</style>\n{body}"
+        f'<script type="application/json" id="data">{data.translate(_ESCAPES)}</script>\n<script>{script}</script>\n'
+    )
+
+
+def _root(records: list[Record]) -> str:
+    """The folder that all clips are in; empty where there is none."""
+    folders = {os.path.dirname(record.source) for record in records if record.fingerprint is not None}  # noqa: PTH120
+    try:
+        return os.path.commonpath(folders)
+    except ValueError:  # no clips, or on several drives
+        return ""
+
+
+def _rows(record: Record, root: str) -> list[dict[str, Any]]:
+    """The page's rows for a clip: one for each label, or one that says why there is none."""
+    named = record.fingerprint is not None
+    source = os.path.relpath(record.source, root) if root and named else record.source
+    row: dict[str, Any] = {"name": record.name or record.source, "source": source if named else ""}
+    if record.predicted is None:
+        return [row | {"error": record.error or "no results"}]
+    together = [_written(one) for one in record.together]
+    row |= {"predicted": _score(record.predicted), "notes": record.notes, "together": together}
+    return [row | _label(label) for label in record.labels]
+
+
+def _label(label: LabelRecord) -> dict[str, Any]:
+    return {
+        "label": _score(label.score),
+        "border": _rounded(label.statistics.border_energy),
+        "peak": _rounded(label.statistics.peak_s),
+        "frame": label.statistics.peak_frame,
+        **_written(label.written),
+        "thumbnail": label.thumbnail and _url(label.thumbnail),
+    }
+
+
+def _written(written: Written) -> dict[str, Any]:
+    return {"folder": _url(f"{written.folder}/"), "files": written.files}
+
+
+def _score(score: Score) -> list[Any]:
+    return [score.index, score.name, _rounded(score.probability), _rounded(score.logit)]
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.5g}")
+
+
+def _url(path: str) -> str:
+    """A relative URL of the file with this name, whatever bytes it is made of."""
+    return quote(os.fsencode(path))
+
+
+def _digest(text: str) -> str:
+    """What a content security policy calls this text."""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
