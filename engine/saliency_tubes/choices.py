@@ -55,3 +55,10 @@ class Artifact(StrEnum):
     OVERLAY = "overlay"
     GIF = "gif"
     NPZ = "npz"
+
+
+class ImageFormat(StrEnum):
+    """What frames taken out of a video are written as."""
+
+    JPG = "jpg"
+    PNG = "png"
