@@ -196,7 +196,7 @@ class Decoding:
                 f"after {seconds:.1f} s"
             )
         elif self.lost:
-            notes.append(f"the video is damaged: {self.lost} pieces of it are broken, and frames may be missing there")
+            notes.append(f"the video is damaged (broken packets: {self.lost}), and frames may be missing there")
         if self.damaged:
             notes.append(
                 f"{self.damaged} of {self.decoded} frames are damaged and were decoded as well as they could be"

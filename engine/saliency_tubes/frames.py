@@ -1,5 +1,6 @@
 """Frames taken out of a clip as the published extractor takes them, into a folder of pictures."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +77,9 @@ def extract_frames(
         raise SourceError(
             f"a crop of {crop}x{crop} does not fit into frames of {width}x{height}: choose at most {min(width, height)}"
         )
-    names, indices, times = [], [], []
+    names: list[str] = []
+    indices: list[int] = []
+    times: list[float] = []
     with replacing_folder(out) as staging:
         for frame in clip.read(range(step - 1, clip.length, step)[:max_frames]):
             names.append(f"{len(names):03d}.{image_format}")
@@ -87,7 +90,7 @@ def extract_frames(
                 break  # the rest of the video need not be decoded
         if not names:
             raise SourceError(
-                f"{clip.name} has {clip.length} frames, of which none is a {step}th: choose a smaller step"
+                f"{clip.name} has {clip.length} frames, fewer than the step of {step}: choose a smaller one"
             )
         short = f"the clip has {clip.length} frames: {len(names)} were taken, {max_frames} were asked for"
         notes = (*clip.notes, *([short] if len(names) < max_frames else []))
@@ -98,7 +101,7 @@ def extract_frames(
             "max_frames": max_frames,
             "crop": crop,
             "frames": [
-                {"file": name, "index": index, "time_s": None if time != time else time}
+                {"file": name, "index": index, "time_s": None if math.isnan(time) else time}
                 for name, index, time in zip(names, indices, times, strict=True)
             ],
             "notes": notes,
@@ -120,4 +123,4 @@ def _write(path: Path, rgb: NDArray[np.uint8], image_format: ImageFormat) -> Non
         write_png(path, rgb)
         return
     _, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    path.write_bytes(data)
+    path.write_bytes(data.tobytes())
