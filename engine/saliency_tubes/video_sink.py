@@ -37,8 +37,8 @@ class VideoSink:
                 sink.write(frame.rgb, frame.time)
         sink.notes
 
-    A 1080p frame costs about 8 ms of one core with `ultrafast`, 17 with `superfast` and 27 with `veryfast`: the first is
-    the default. For files that have to be small take `veryfast`, a fifth of the size, and a `crf` of 26 or so.
+    A 1080p frame costs about 8 ms of one core with `ultrafast`, 17 with `superfast` and 27 with `veryfast`: the first
+    is the default. For files that have to be small take `veryfast`, a fifth of the size, and a `crf` of 26 or so.
 
     Args:
         path: the file to write. It is removed if anything goes wrong.
