@@ -110,6 +110,13 @@ class StyleName(StrEnum):
     KERAS = "keras"
 
 
+class ImageFormat(StrEnum):
+    """What frames taken out of a video are written as."""
+
+    JPG = "jpg"
+    PNG = "png"
+
+
 def choice(kind: type[E], what: str, value: object) -> E:
     """The member of `kind` that `value` names; `what` calls it in the error.
 

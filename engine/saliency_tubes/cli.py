@@ -22,7 +22,7 @@ import typer
 
 from . import options, texts
 from ._version import __version__
-from .choices import Against, Device, Fit, Layout, Norm, Precision, StyleName
+from .choices import Against, Device, Fit, ImageFormat, Layout, Norm, Precision, StyleName
 from .errors import DependencyError, OptionError, SaliencyTubesError
 from .graph_cache import PUBLISHER, GraphCache
 from .options import (
@@ -188,6 +188,31 @@ def info(
     """Show what a model file says of itself."""
     spec = _load_spec(model)
     _say(json.dumps(spec.describe()) if as_json else texts.info_text(model, spec))
+
+
+@app.command(
+    epilog="Examples:\n\n"
+    "  tubes frames clip.mp4 --out frames\n\n"
+    "  tubes frames clip.mp4 --step 1 --max-frames 100 --crop 224 --format png --out frames"
+)
+def frames(
+    clip: Annotated[Path, typer.Argument(help="A video, a GIF, or a folder of frames.", show_default=False)],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the frames.", show_default=False)],
+    step: Annotated[int, typer.Option(min=1, help="Take every STEP-th frame.")] = 6,
+    max_frames: Annotated[int, typer.Option(min=1, help="Take at most so many.")] = 24,
+    crop: Annotated[
+        int | None, typer.Option(min=1, help="Cut a square of CROP pixels out of the centre.", show_default=False)
+    ] = None,
+    image_format: Annotated[ImageFormat, typer.Option("--format", help="What to write.")] = ImageFormat.JPG,
+    debug: DebugOption = False,
+) -> None:
+    """Take frames out of a clip, as the published extractor does: every 6th, at most 24."""
+    from .frames import extract_frames
+
+    taken = extract_frames(clip, out, step=step, max_frames=max_frames, crop=crop, image_format=image_format)
+    for note in taken.notes:
+        _say(f"note: {note}", error=True)
+    _say(texts.frames_text(taken))
 
 
 @app.command(epilog="Example:\n\n  tubes doctor --model tubes.onnx")

@@ -60,7 +60,7 @@ def video_stream(container: "av.container.InputContainer", path: Path) -> VideoS
     """The first stream of moving pictures that can be decoded; the cover of a song is none.
 
     Raises:
-        SourceError: there is none, or its frames are larger than `MAX_PIXELS`.
+        SourceError: there is none.
     """
     streams = [stream for stream in container.streams.video if not stream.disposition & _STILL_PICTURES]
     if not streams:
@@ -71,7 +71,6 @@ def video_stream(container: "av.container.InputContainer", path: Path) -> VideoS
         raise SourceError(
             f"{path} holds a video in a format for which there is no decoder here: convert it to H.264 with ffmpeg"
         )
-    check_pixels(stream.codec_context.width, stream.codec_context.height, str(path))
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     stream.thread_type = "AUTO"
     return stream
@@ -180,7 +179,7 @@ class Decoding:
     def notes(self, seconds: float) -> tuple[str, ...]:
         """What there is to say of the video after the last picture, which came `seconds` after the first."""
         notes = []
-        announced = self._stream.frames - self.hidden
+        announced = announced_frames(self._container, self._stream) - self.hidden
         duration = _announced_seconds(self._container, self._stream)
         if self.decoded < announced:
             notes.append(
@@ -196,7 +195,7 @@ class Decoding:
                 f"after {seconds:.1f} s"
             )
         elif self.lost:
-            notes.append(f"the video is damaged: {self.lost} pieces of it are broken, and frames may be missing there")
+            notes.append(f"the video is damaged (broken packets: {self.lost}), and frames may be missing there")
         if self.damaged:
             notes.append(
                 f"{self.damaged} of {self.decoded} frames are damaged and were decoded as well as they could be"
@@ -205,6 +204,13 @@ class Decoding:
         if mended:
             notes.append(f"the times of {mended} of {self.decoded} frames were missing or out of order and were mended")
         return tuple(notes)
+
+
+def announced_frames(container: "av.container.InputContainer", stream: VideoStream) -> int:
+    """How many frames the container says there are; 0 where it does not say."""
+    if "mp4" in container.format.name.split(","):  # its edit list may leave some out, and those are not in the index
+        return min(stream.frames, len(stream.index_entries))
+    return stream.frames
 
 
 def packets(container: "av.container.InputContainer", stream: VideoStream) -> "Iterator[Packet[VideoStream]]":

@@ -89,7 +89,7 @@ class Soundtrack:
         if not self._muxed:
             self.notes = ("the sound of the video could not be read and is left out",)
         elif self._broken:
-            self.notes = (f"the sound of the video is damaged: {self._broken} pieces of it are left out",)
+            self.notes = (f"the sound of the video is damaged (broken packets: {self._broken}, which are left out)",)
 
     def close(self) -> None:
         """Close the source."""

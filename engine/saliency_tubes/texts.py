@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from .batch.run import BatchSummary
     from .doctor import Diagnosis
     from .explanation import Explanation, Score
+    from .frames import ExtractedFrames
     from .spec import ModelSpec
 
 
@@ -95,6 +96,14 @@ def info_text(model: Path, spec: "ModelSpec") -> str:
     rows += [("labels", "none: classes go by their numbers")] if not names else []
     rows += [("" if i else "labels", f"{i} {name}") for i, name in enumerate(names)]
     return "\n".join(f"{key:<11}{value}" for key, value in rows)
+
+
+def frames_text(taken: "ExtractedFrames") -> str:
+    """How many frames were taken, which, and where they are."""
+    count, first, last = len(taken.files), taken.indices[0], taken.indices[-1]
+    which = f"frame {first}" if count == 1 else f"frames {first} to {last}"
+    files = taken.files[0].name if count == 1 else f"{taken.files[0].name} to {taken.files[-1].name}"
+    return f"wrote {which} of the clip to {taken.folder} as {files} ({count} in all)"
 
 
 def doctor_text(diagnosis: "Diagnosis") -> str:

@@ -21,7 +21,18 @@ from numpy.typing import NDArray
 
 from ._opencv import cv2
 from .cores import usable_cores
-from .decoding import Decoding, View, check_pixels, decode, open_container, packets, reason, video_stream
+from .decoding import (
+    MAX_PIXELS,
+    Decoding,
+    View,
+    announced_frames,
+    check_pixels,
+    decode,
+    open_container,
+    packets,
+    reason,
+    video_stream,
+)
 from .errors import SourceError
 
 _IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
@@ -105,8 +116,9 @@ class VideoFile:
 
     def _nothing_decodes(self) -> SourceError:
         return SourceError(
-            f"no frame of {self.path} can be decoded: the file is damaged or cut off near its beginning. "
-            "Copy it again from its source, or convert it with ffmpeg"
+            f"no frame of {self.path} can be decoded: the file is damaged, cut off near its beginning, or its frames "
+            f"have more than {MAX_PIXELS // 1_000_000} million pixels. Copy it again from its source, or convert it "
+            "with ffmpeg"
         )
 
 
@@ -240,14 +252,15 @@ def natural_key(name: str) -> list[tuple[int, str]]:
 
 def _survey(container: "av.container.InputContainer", stream: VideoStream) -> tuple[VideoFrame | None, int]:
     """A stream's first picture, and how many it announces; where it does not say, its packets are counted."""
+    announced = announced_frames(container, stream)
     first, counted = None, 0
     for packet in packets(container, stream):
         counted += packet.size > 0 and not packet.is_discard
         if first is None:
             first = next(iter(decode(packet) or ()), None)
-        elif stream.frames:
+        elif announced:
             break
-    return first, stream.frames or counted
+    return first, announced or counted
 
 
 def _size_wh(file: Path) -> tuple[int, int]:
