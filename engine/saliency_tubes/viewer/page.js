@@ -81,7 +81,7 @@ function readingAt({ picture, field, label, common }) {
   const when = `${seconds(times[picture])} s`;
   if (!field.seen[picture]) return `${when}: the network saw nothing of this picture.`;
   const strongest = strongestOf(field, picture, scaleOf(label, common));
-  if (strongest === null) return `${when}: this label’s map is the same everywhere, so its tube is 0 and points nowhere.`;
+  if (strongest === null) return `${when}: this label’s map is the same everywhere; its tube is 0 and points nowhere.`;
   const energy = fixed(timeline.energyAt(picture), 2);
   return `${when}: strongest ${strongest.place} (${fixed(strongest.value, 2)} of 1); energy ${energy}.`;
 }
@@ -146,12 +146,14 @@ function showLabel({ label }) {
   const cut = whole !== labelName(report.labels[label], LONGEST_OPTION); // the list shows its beginning alone
   byId("label-words").replaceChildren(...(cut ? [make("bdi", {}, whole), " "] : []), words);
   const name = labelName(report.labels[label], 80);
-  byId("timeline").setAttribute("aria-label", `Energy and probability of ${name} over time; the slider above moves the playhead`);
+  const description = `Energy and probability of ${name} over time; the slider above moves the playhead`;
+  byId("timeline").setAttribute("aria-label", description);
 }
 
 // The page's own keys. Controls keep theirs: a key that the focused control understands is left to it.
 function onKey(event) {
-  if (event.ctrlKey || event.altKey || event.metaKey || event.target.closest("button, input, select, textarea, summary, #tube-canvas")) return;
+  if (event.ctrlKey || event.altKey || event.metaKey) return;
+  if (event.target.closest("button, input, select, #tube-canvas")) return;
   const onStage = event.target.closest("#stage") !== null;
   const actions = {
     " ": player.toggle,
@@ -161,7 +163,7 @@ function onKey(event) {
     End: () => player.seek(lastPicture),
   };
   if (event.key in actions) actions[event.key]();
-  else if (onStage && /^[1-9]$/.test(event.key) && Number(event.key) <= report.labels.length) selectLabel(Number(event.key) - 1);
+  else if (onStage && /^[1-9]$/.test(event.key) && event.key <= report.labels.length) selectLabel(event.key - 1);
   else return;
   event.preventDefault();
 }

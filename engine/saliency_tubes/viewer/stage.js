@@ -90,7 +90,10 @@ const stage = (() => {
   box.style.aspectRatio = `${canvas.width} / ${canvas.height}`;
   box.style.setProperty("--aspect", canvas.width / canvas.height);
 
-  const drawnFrom = ["picture", "shownFrames", "field", "label", "common", "mode", "opacity", "threshold", "colormap", "playable"];
+  const drawnFrom = [
+    ...["picture", "shownFrames", "playable", "field", "label", "common"],
+    ...["mode", "opacity", "threshold", "colormap"],
+  ];
   store.on(drawnFrom, draw);
   return { canvas, wholeFrame, drawnFrom };
 })();

@@ -1,4 +1,4 @@
-// The page's state, in one place. `set` changes it; who subscribed to a changed key is called once before the next paint.
+// The page's state, in one place. `set` changes it; who listens to a changed key is called once before the next paint.
 
 function makeStore(initial) {
   const state = { ...initial };
