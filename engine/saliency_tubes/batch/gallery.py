@@ -17,7 +17,7 @@ from .._opencv import cv2
 from ..explanation import Score
 from ..replacing import replacing_file
 from .folder import PAGE, PAGE_SIGNATURE, THUMBNAILS
-from .results import LabelRecord, Record
+from .results import LabelRecord, Record, Written
 
 _THUMBNAIL_SIDE = 224  # shown at half of that, or at all of it on finer screens
 _JPEG_QUALITY = 78
@@ -96,6 +96,8 @@ def _rows(record: Record, root: str) -> list[dict[str, Any]]:
     if record.predicted is None:
         return [row | {"error": record.error or "no results"}]
     row |= {"predicted": _score(record.predicted), "notes": record.notes}
+    if record.together:
+        row["together"] = _written(record.together)
     return [row | _label(label) for label in record.labels]
 
 
@@ -105,10 +107,13 @@ def _label(label: LabelRecord) -> dict[str, Any]:
         "border": _rounded(label.statistics.border_energy),
         "peak": _rounded(label.statistics.peak_s),
         "frame": label.statistics.peak_frame,
-        "folder": _url(f"{label.folder}/"),
-        "files": label.files,
+        "written": _written(label.written),
         "thumbnail": label.thumbnail and _url(label.thumbnail),
     }
+
+
+def _written(written: Written) -> dict[str, Any]:
+    return {"folder": _url(f"{written.folder}/"), "files": written.files}
 
 
 def _score(score: Score) -> list[Any]:

@@ -26,17 +26,23 @@ _SCHEMA = json.loads(f"{RESULTS_SIGNATURE[:-2]}}}")["schema"]
 
 
 @dataclass(frozen=True)
-class LabelRecord:
-    """One explained label: its score, its tube in numbers, and what was written.
+class Written:
+    """A folder that was written: its path, relative to the output folder and with ``/``, and the names in it.
 
-    `folder`, `thumbnail` and, inside `folder`, `files` are relative paths with ``/``; of a folder of pictures, `files`
-    holds its name alone, with ``/`` at its end.
+    The name of a folder of pictures has a ``/`` at its end.
     """
+
+    folder: str
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class LabelRecord:
+    """One explained label: its score, its tube in numbers, what was written, and the thumbnail's relative path."""
 
     score: Score
     statistics: TubeStatistics
-    folder: str
-    files: tuple[str, ...]
+    written: Written
     thumbnail: str | None
 
 
@@ -49,6 +55,7 @@ class Record:
         name: the folder for its results; None where none was made.
         predicted: the class with the highest logit; None for a clip that failed.
         labels: what was explained; empty for a clip that failed.
+        together: what was written for all labels together, if anything.
         notes: what the user should know about this clip.
         error: why it failed; None for a clip that did not.
         seconds: how long it took: reading, network, tubes and files, without waiting for other clips.
@@ -59,6 +66,7 @@ class Record:
     name: str | None
     predicted: Score | None
     labels: tuple[LabelRecord, ...]
+    together: Written | None
     notes: tuple[str, ...]
     error: str | None
     seconds: float | None
@@ -72,7 +80,9 @@ class Record:
     def line(self) -> bytes:
         """As a line of JSON, ASCII only."""
         document = {"schema": _SCHEMA, "status": "failed" if self.failed else "done"} | asdict(self)
-        document["labels"] = [label.pop("score") | label for label in (asdict(one) for one in self.labels)]
+        document["labels"] = [
+            label.pop("score") | label.pop("written") | label for label in (asdict(one) for one in self.labels)
+        ]
         return json.dumps(document, allow_nan=False).encode() + b"\n"
 
     @classmethod
@@ -91,6 +101,7 @@ class Record:
             return cls(
                 predicted=predicted and _score(predicted),
                 labels=tuple(map(_label, document.pop("labels"))),
+                together=_written(document.pop("together")),
                 notes=tuple(map(str, document.pop("notes"))),
                 **document,
             )
@@ -99,9 +110,12 @@ class Record:
 
     def is_complete(self, out: Path) -> bool:
         """Whether everything that this record speaks of is still there and whole."""
-        return not self.failed and all(
-            _is_whole(out / label.folder) and (label.thumbnail is None or _holds_something(out / label.thumbnail))
-            for label in self.labels
+        folders = [label.written.folder for label in self.labels] + ([self.together.folder] if self.together else [])
+        thumbnails = [label.thumbnail for label in self.labels if label.thumbnail is not None]
+        return (
+            not self.failed
+            and all(_is_whole(out / folder) for folder in folders)
+            and all(_holds_something(out / thumbnail) for thumbnail in thumbnails)
         )
 
 
@@ -190,13 +204,16 @@ def _score(document: dict[str, Any]) -> Score:
     )
 
 
+def _written(document: dict[str, Any] | None) -> Written | None:
+    return None if document is None else Written(str(document["folder"]), tuple(map(str, document["files"])))
+
+
 def _label(document: dict[str, Any]) -> LabelRecord:
     thumbnail = document["thumbnail"]
     return LabelRecord(
         _score(document),
         TubeStatistics(**document["statistics"]),
-        str(document["folder"]),
-        tuple(map(str, document["files"])),
+        Written(str(document["folder"]), tuple(map(str, document["files"]))),
         None if thumbnail is None else str(thumbnail),
     )
 

@@ -17,7 +17,7 @@ from .folder import PAGE, RESERVED, RESULTS
 from .gallery import write_page, write_thumbnail
 from .lists import Refused
 from .plan import PlannedClip, plan
-from .results import LabelRecord, Record, Results, open_results
+from .results import LabelRecord, Record, Results, Written, open_results
 from .sources import Found
 from .stand_in import Job, peak_picture, seconds_taken
 
@@ -42,7 +42,8 @@ class Method:
 
     Attributes:
         explain: jobs to explanations; `finish` may be called on other threads, and for several clips at once.
-        save: an explanation to the folders of its labels, ``out/name/<label>/``, each with an ``info.json``.
+        save: an explanation to the folders of its labels, ``out/name/<label>/``, and at most one more for all of them
+            together, last; each with an ``info.json``.
         settings: all that the results depend on besides the clip and its labels, as JSON types: the model's SHA-256,
             and every option that changes what is written.
         notes: what is true of all clips; it is not repeated for each.
@@ -159,13 +160,14 @@ def _record(clip: PlannedClip, explanation: Explanation, out: Path, method: Meth
     folders = method.save(explanation, out, clip.name)
     labels = tuple(
         _label_record(clip, explanation, tube, folder, out)
-        for tube, folder in zip(explanation.tubes, folders, strict=True)
+        for tube, folder in zip(explanation.tubes, folders, strict=False)
     )
     return Record(
         source=str(clip.source),
         name=clip.name,
         predicted=explanation.predicted,
         labels=labels,
+        together=_written(folders[-1], out) if len(folders) > len(labels) else None,
         notes=tuple(note for note in explanation.notes if note not in method.notes),
         error=None,
         seconds=round(seconds_taken(explanation) + time.perf_counter() - started, 3),
@@ -179,15 +181,19 @@ def _label_record(clip: PlannedClip, explanation: Explanation, tube: Tube, folde
     return LabelRecord(
         explanation.score(tube.label),
         statistics,
-        folder.relative_to(out).as_posix(),
-        tuple(sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in folder.iterdir())),
+        _written(folder, out),
         write_thumbnail(out, f"{clip.name}/{tube.label}", picture),
     )
 
 
+def _written(folder: Path, out: Path) -> Written:
+    names = sorted(f"{entry.name}/" if entry.is_dir() else entry.name for entry in folder.iterdir())
+    return Written(folder.relative_to(out).as_posix(), tuple(names))
+
+
 def _failure(clip: PlannedClip, error: SaliencyTubesError) -> Record:
-    return Record(str(clip.source), clip.name, None, (), (), str(error), None, clip.fingerprint)
+    return Record(str(clip.source), clip.name, None, (), None, (), str(error), None, clip.fingerprint)
 
 
 def _refusal(row: Refused) -> Record:
-    return Record(row.source, None, None, (), (), row.error, None, None)
+    return Record(row.source, None, None, (), None, (), row.error, None, None)

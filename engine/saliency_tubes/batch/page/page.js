@@ -51,18 +51,29 @@ function share(value) {
   return [`${(100 * value).toFixed(1)} %`, bar];
 }
 
+function links(row, written, which) {
+  return written.files.map((file) => {
+    const made = link(written.folder + encodeURIComponent(file).replace("%2F", "/"), "", file);
+    made.setAttribute("aria-label", `${file} of ${row.name}${which}`);
+    return made;
+  });
+}
+
+function best(row) {
+  const places = [row.written, ...(row.together ? [row.together] : [])];
+  const found = MAIN_FILES.flatMap((file) => places.filter((place) => place.files.includes(file)).map((place) => place.folder + file));
+  return found[0] ?? row.written.folder;
+}
+
 function clipCell(row) {
   const made = cell("clip", "", element("div", "name", row.name), element("div", "source", row.source));
   if (row.error !== undefined) {
     made.append(element("div", "error", row.error));
     return made;
   }
-  const links = row.files.map((file) => {
-    const made = link(row.folder + encodeURIComponent(file).replace("%2F", "/"), "", file);
-    made.setAttribute("aria-label", `${file} of ${row.name}`);
-    return made;
-  });
-  made.append(element("div", "files", ...links), ...row.notes.map((note) => element("div", "note", note)));
+  made.append(element("div", "files", ...links(row, row.written, "")));
+  if (row.together) made.append(element("div", "files", "all labels:", ...links(row, row.together, ", all labels")));
+  made.append(...row.notes.map((note) => element("div", "note", note)));
   return made;
 }
 
@@ -74,7 +85,7 @@ function pictureCell(row) {
   image.decoding = "async";
   image.alt = `${row.name}, where its tube for ${className(row.label)} peaks`;
   image.src = row.thumbnail;
-  made.append(link(row.folder + (MAIN_FILES.find((file) => row.files.includes(file)) ?? ""), "", image));
+  made.append(link(best(row), "", image));
   return made;
 }
 
