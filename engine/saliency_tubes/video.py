@@ -8,7 +8,7 @@ order.
 import math
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,7 +35,7 @@ from .decoding import (
 )
 from .errors import SourceError
 
-_IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 _DECODERS = min(4, usable_cores())
 
 
@@ -80,7 +80,7 @@ class VideoFile:
         self.size_wh = self._view.size_wh
         check_pixels(*self.size_wh, str(path))
 
-    def read(self, indices: Sequence[int]) -> Iterator[Frame]:
+    def read(self, indices: Sequence[int]) -> Generator[Frame]:
         """Yield the frames at `indices` (ascending, repeats allowed), decoding the video once.
 
         Only frames that are asked for are converted to RGB. After the last of them the video is decoded to its end,
@@ -131,20 +131,20 @@ class FrameFolder:
         self.notes: tuple[str, ...] = ()
         self._threads = threads or _DECODERS
         try:
-            files = [f for f in path.iterdir() if f.suffix.lower() in _IMAGE_SUFFIXES and not f.name.startswith(".")]
+            files = [f for f in path.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith(".")]
         except OSError as error:
             raise SourceError(f"the folder {path} cannot be read ({error.strerror}): check its permissions") from error
         self._files = sorted((f for f in files if f.is_file()), key=lambda f: natural_key(f.name))
         self.length = len(self._files)
         if not self._files:
             raise SourceError(
-                f"the folder {path} holds no images: expected frames in one of {' '.join(sorted(_IMAGE_SUFFIXES))}. "
+                f"the folder {path} holds no images: expected frames in one of {' '.join(sorted(IMAGE_SUFFIXES))}. "
                 "For many clips, run the command once for each"
             )
         self._check_sizes()
         self.size_wh = _shown_wh(_read_image(self._files[0]))
 
-    def read(self, indices: Sequence[int]) -> Iterator[Frame]:
+    def read(self, indices: Sequence[int]) -> Generator[Frame]:
         """Yield the frames at `indices`; their times are unknown (NaN).
 
         Raises:
@@ -200,7 +200,7 @@ class FrameArray:
         self.size_wh = _shown_wh(frames[0])
         self._frames = frames
 
-    def read(self, indices: Sequence[int]) -> Iterator[Frame]:
+    def read(self, indices: Sequence[int]) -> Generator[Frame]:
         """Yield the frames at `indices`; their times are unknown (NaN)."""
         for index in indices:
             yield Frame(index, math.nan, self._frames[index])

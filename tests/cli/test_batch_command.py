@@ -186,8 +186,8 @@ def test_what_cannot_begin_leaves_nothing_behind(workplace: Path, arguments: lis
 
 
 def test_a_terminal_shows_a_bar_with_rate_and_time_left(workplace: Path) -> None:
-    Path("v/clip3.mp4").rename("v/evil\x1b[31m.mp4")
-    Path("v/evil\x1b[31m.mp4").write_bytes(b"nonsense")
+    Path("v/clip3.mp4").rename("v/clip3\x1b[31m.mp4")
+    Path("v/clip3\x1b[31m.mp4").write_bytes(b"nonsense")
     leader, follower = pty.openpty()
     with subprocess.Popen(
         command("v", "--out", "out", script=SLOWLY), stdout=subprocess.DEVNULL, stderr=follower, env=ENVIRONMENT
@@ -207,4 +207,4 @@ def test_a_terminal_shows_a_bar_with_rate_and_time_left(workplace: Path) -> None
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode())
     assert process.returncode == 1
     assert re.search(rf"\d+ of {CLIPS} clips, 1 failed, [\d.]+ clips/s, \d s left", text)
-    assert "evil?[31m.mp4 cannot be opened as a video" in text.replace("\r\n", "")
+    assert "clip3?[31m.mp4 cannot be opened as a video" in text.replace("\r\n", "")

@@ -97,7 +97,7 @@ def test_a_batch_writes_a_line_a_clip_and_their_folders(batch: Batch, place: Pat
     assert (line["status"], line["name"], line["error"]) == ("done", "b", None)
     assert line["seconds"] > 0
     first = line["labels"][0]
-    assert (first["index"], first["name"], first["folder"]) == (1, "bowling", "out/b/1"[4:])
+    assert (first["index"], first["name"], first["folder"]) == (1, "bowling", "b/1")
     assert first["files"] == ["info.json", "overlay.gif"]
     info = json.loads(Path("out/b/1/info.json").read_text())
     assert first["logit"] == info["label"]["logit"]
@@ -247,6 +247,17 @@ def test_labels_of_a_list_and_a_row_with_an_unknown_one(batch: Batch) -> None:
     assert len(lines()) == 3
 
 
+def test_a_folder_for_all_labels_together_is_on_record(batch: Batch) -> None:
+    save = partial(save_as, artifacts=[Artifact.HTML])
+
+    batch("v/a.mp4", labels=[1, 2], save=save)
+    assert lines()["a.mp4"]["together"] == {"folder": "a/1+2", "files": ["info.json", "report.html"]}
+    assert counts(batch("v/a.mp4", labels=[1, 2], save=save)) == (0, 1, 0)
+    Path("out/a/1+2/report.html").unlink()
+
+    assert counts(batch("v/a.mp4", labels=[1, 2], save=save)) == (1, 0, 0)
+
+
 def test_a_wrong_label_for_all_is_an_error_before_anything_is_done(batch: Batch) -> None:
     with pytest.raises(LabelError, match="label 5 is out of range"):
         batch("v", labels=[5])
@@ -387,7 +398,7 @@ def test_an_interruption_keeps_what_is_finished(batch: Batch) -> None:
 
 
 def test_records_survive_many_threads(tmp_path: Path) -> None:
-    record = Record("/v/a.mp4", "a", None, (), (), (), "bad", None, "f")
+    record = Record("/v/a.mp4", "a", None, (), None, (), "bad", None, "f")
     with open_results(tmp_path / "out") as results:
         threads = [
             threading.Thread(target=lambda i=i: results.append(replace(record, source=f"/v/{i}.mp4", error="x" * 9000)))
@@ -413,7 +424,7 @@ def test_a_record_comes_back_as_it_was(batch: Batch) -> None:
 
 
 def test_a_line_that_does_not_fit_on_the_disk_is_not_begun(tmp_path: Path) -> None:
-    record = Record("/v/a.mp4", "a", None, (), (), (), "bad", None, "f")
+    record = Record("/v/a.mp4", "a", None, (), None, (), "bad", None, "f")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     with open_results(tmp_path / "out") as results:
         results.append(record)
@@ -437,7 +448,7 @@ class Clock:
         return self.now
 
 
-DONE = Record("/v/a.mp4", "a", None, (), (), (), None, 1.0, "f")
+DONE = Record("/v/a.mp4", "a", None, (), None, (), None, 1.0, "f")
 FAILED = replace(DONE, error="/v/a.mp4 is bad")
 
 

@@ -46,7 +46,7 @@ def record(number: int, **changes: Any) -> Record:
         "name": f"clip{number}",
         "predicted": score,
         "labels": (label,),
-        "together": (),
+        "together": None,
         "notes": (),
         "error": None,
         "seconds": 1.0,
@@ -74,7 +74,7 @@ def test_what_came_from_outside_is_data_and_never_markup() -> None:
         name=HOSTILE,
         source=f"/v/{HOSTILE}",
         predicted=score,
-        labels=(replace(label, score=score, written=replace(label.written, folder=HOSTILE)),),
+        labels=(replace(label, score=score, written=Written(HOSTILE, (HOSTILE,))),),
         notes=(HOSTILE,),
     )
 
@@ -104,7 +104,9 @@ def test_the_policy_allows_this_pages_script_and_style_alone() -> None:
 @pytest.mark.parametrize("name", ["a#1?x=%41", "javascript:alert(1)", "a b'\"&", "caf\udce9", "\u6f22", "..."])
 def test_links_lead_to_the_files_whatever_they_are_called(name: str) -> None:
     (label,) = record(1).labels
-    url = data_of(page([record(1, labels=(replace(label, written=replace(label.written, folder=f"{name}/1")),))]))["rows"][0]["folder"]
+    url = data_of(page([record(1, labels=(replace(label, written=Written(f"{name}/1", ())),))]))["rows"][0]["written"][
+        "folder"
+    ]
 
     parts = urlsplit(url)
     assert (parts.scheme, parts.netloc, parts.query, parts.fragment) == ("", "", "", "")
@@ -287,6 +289,16 @@ def test_a_link_to_a_view_shows_that_view_and_nonsense_shows_all(browser: Any, t
     assert len(nonsense.names()) == 50
     assert nonsense.sorted_by() == [("Clip", "ascending")]
     assert nonsense.complaints == []
+
+
+def test_what_shows_all_labels_is_linked_from_each(browser: Any, tmp_path: Path) -> None:
+    both = record(1, together=Written("clip1/1+2", ("info.json", "report.html")))
+    gallery = Gallery(browser, write_page(tmp_path, [replace(both, labels=both.labels * 2)]).resolve())
+
+    links = gallery.page.get_by_role("link", name="report.html of clip1, all labels")
+
+    assert [link.get_attribute("href") for link in links.all()] == ["clip1/1%2B2/report.html"] * 2
+    assert gallery.page.evaluate("best(data.rows[0])") == "clip1/1%2B2/report.html"
 
 
 def test_it_is_a_table_to_a_screen_reader_and_fits_a_phone(browser: Any, tmp_path: Path) -> None:

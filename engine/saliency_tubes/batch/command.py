@@ -66,8 +66,13 @@ def run_command(
 
 
 def save_as(
-    explanation: Explanation, out: Path, name: str, artifacts: Iterable[Artifact], style: Style | None = None
+    explanation: Explanation,
+    out: Path,
+    name: str,
+    on_note: Callable[[str], None],
+    artifacts: Iterable[Artifact],
+    style: Style | None = None,
 ) -> tuple[Path, ...]:
     """Save into ``out/name/``, whatever the clip itself is called."""
     named = replace(explanation, clip=replace(explanation.clip, name=name))
-    return named.save(out, artifacts=artifacts, style=style)
+    return named.save(out, artifacts=artifacts, style=style, on_note=on_note)

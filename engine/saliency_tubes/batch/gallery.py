@@ -95,8 +95,9 @@ def _rows(record: Record, root: str) -> list[dict[str, Any]]:
     row: dict[str, Any] = {"name": record.name or record.source, "source": source if named else ""}
     if record.predicted is None:
         return [row | {"error": record.error or "no results"}]
-    together = [_written(one) for one in record.together]
-    row |= {"predicted": _score(record.predicted), "notes": record.notes, "together": together}
+    row |= {"predicted": _score(record.predicted), "notes": record.notes}
+    if record.together:
+        row["together"] = _written(record.together)
     return [row | _label(label) for label in record.labels]
 
 
@@ -106,7 +107,7 @@ def _label(label: LabelRecord) -> dict[str, Any]:
         "border": _rounded(label.statistics.border_energy),
         "peak": _rounded(label.statistics.peak_s),
         "frame": label.statistics.peak_frame,
-        **_written(label.written),
+        "written": _written(label.written),
         "thumbnail": label.thumbnail and _url(label.thumbnail),
     }
 

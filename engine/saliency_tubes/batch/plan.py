@@ -14,7 +14,7 @@ from ..errors import LabelError
 from ..explanation import folder_name
 from ..model import Label
 from ..spec import ModelSpec
-from ..video import _IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from ..video import IMAGE_SUFFIXES
 from .lists import Refused
 from .sources import Named
 

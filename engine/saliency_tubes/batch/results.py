@@ -27,10 +27,9 @@ _SCHEMA = json.loads(f"{RESULTS_SIGNATURE[:-2]}}}")["schema"]
 
 @dataclass(frozen=True)
 class Written:
-    """A folder of results, and what is in it.
+    """A folder that was written: its path, relative to the output folder and with ``/``, and the names in it.
 
-    `folder` and, inside it, `files` are relative paths with ``/``; of a folder of pictures, `files` holds its name
-    alone, with ``/`` at its end.
+    The name of a folder of pictures has a ``/`` at its end.
     """
 
     folder: str
@@ -39,7 +38,7 @@ class Written:
 
 @dataclass(frozen=True)
 class LabelRecord:
-    """One explained label: its score, its tube in numbers, what was written, and a small picture (a relative path)."""
+    """One explained label: its score, its tube in numbers, what was written, and the thumbnail's relative path."""
 
     score: Score
     statistics: TubeStatistics
@@ -56,7 +55,7 @@ class Record:
         name: the folder for its results; None where none was made.
         predicted: the class with the highest logit; None for a clip that failed.
         labels: what was explained; empty for a clip that failed.
-        together: where several labels are shown at once, if they are.
+        together: what was written for all labels together, if anything.
         notes: what the user should know about this clip.
         error: why it failed; None for a clip that did not.
         seconds: how long it took: reading, network, tubes and files, without waiting for other clips.
@@ -67,7 +66,7 @@ class Record:
     name: str | None
     predicted: Score | None
     labels: tuple[LabelRecord, ...]
-    together: tuple[Written, ...]
+    together: Written | None
     notes: tuple[str, ...]
     error: str | None
     seconds: float | None
@@ -102,7 +101,7 @@ class Record:
             return cls(
                 predicted=predicted and _score(predicted),
                 labels=tuple(map(_label, document.pop("labels"))),
-                together=tuple(map(_written, document.pop("together"))),
+                together=_written(document.pop("together")),
                 notes=tuple(map(str, document.pop("notes"))),
                 **document,
             )
@@ -111,11 +110,11 @@ class Record:
 
     def is_complete(self, out: Path) -> bool:
         """Whether everything that this record speaks of is still there and whole."""
-        folders = [*(label.written for label in self.labels), *self.together]
+        folders = [label.written.folder for label in self.labels] + ([self.together.folder] if self.together else [])
         thumbnails = [label.thumbnail for label in self.labels if label.thumbnail is not None]
         return (
             not self.failed
-            and all(_is_whole(out / written.folder) for written in folders)
+            and all(_is_whole(out / folder) for folder in folders)
             and all(_holds_something(out / thumbnail) for thumbnail in thumbnails)
         )
 
@@ -205,18 +204,18 @@ def _score(document: dict[str, Any]) -> Score:
     )
 
 
+def _written(document: dict[str, Any] | None) -> Written | None:
+    return None if document is None else Written(str(document["folder"]), tuple(map(str, document["files"])))
+
+
 def _label(document: dict[str, Any]) -> LabelRecord:
     thumbnail = document["thumbnail"]
     return LabelRecord(
         _score(document),
         TubeStatistics(**document["statistics"]),
-        _written(document),
+        Written(str(document["folder"]), tuple(map(str, document["files"]))),
         None if thumbnail is None else str(thumbnail),
     )
-
-
-def _written(document: dict[str, Any]) -> Written:
-    return Written(str(document["folder"]), tuple(map(str, document["files"])))
 
 
 def _is_whole(folder: Path) -> bool:

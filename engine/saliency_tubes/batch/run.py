@@ -1,7 +1,7 @@
 """The batch: what is not done yet is explained, saved and recorded, clip by clip."""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import astuple, dataclass
 from pathlib import Path
@@ -36,7 +36,7 @@ class Explain(Protocol):
 
     def __call__(
         self, jobs: Iterable[Job], *, finish: Callable[[Job, Explanation], Record]
-    ) -> Iterator[tuple[Job, Outcome]]:
+    ) -> Generator[tuple[Job, Outcome]]:
         """Every job with what `finish` made of it, or with why there is nothing."""
 
 
@@ -46,14 +46,15 @@ class Method:
 
     Attributes:
         explain: jobs to explanations; `finish` may be called on other threads, and for several clips at once.
-        save: an explanation to the folders of its labels, ``out/name/<label>/``, each with an ``info.json``.
+        save: an explanation to the folders of its labels, ``out/name/<label>/``, and at most one more for all of them
+            together, last; each with an ``info.json``. Its last argument is called with what there is to note.
         settings: all that the results depend on besides the clip and its labels, as JSON types: the model's SHA-256,
             and every option that changes what is written.
         notes: what is true of all clips; it is not repeated for each.
     """
 
     explain: Explain
-    save: Callable[[Explanation, Path, str], tuple[Path, ...]]
+    save: Callable[[Explanation, Path, str, Callable[[str], None]], tuple[Path, ...]]
     settings: Mapping[str, Any]
     notes: tuple[str, ...] = ()
 
@@ -145,7 +146,7 @@ def _explained(clips: Sequence[PlannedClip], out: Path, method: Method, results:
 
     page_due = time.monotonic() + _PAGE_SECONDS
     explained = method.explain(planned, finish=finish)
-    with closing(explained):  # type: ignore[type-var]  # a generator, in fact
+    with closing(explained):
         for job, outcome in explained:
             if isinstance(outcome, SaliencyTubesError):
                 outcome = _failure(planned[job], outcome)
@@ -159,18 +160,19 @@ def _explained(clips: Sequence[PlannedClip], out: Path, method: Method, results:
 
 def _record(clip: PlannedClip, explanation: Explanation, out: Path, method: Method) -> Record:
     started = time.perf_counter()
-    folders = method.save(explanation, out, clip.name)
-    count = len(explanation.tubes)
+    notes: list[str] = []
+    folders = method.save(explanation, out, clip.name, notes.append)
     labels = tuple(
-        _label_record(clip, explanation, position, folder, out) for position, folder in enumerate(folders[:count])
+        _label_record(clip, explanation, position, folder, out)
+        for position, folder in enumerate(folders[: len(explanation.tubes)])
     )
     return Record(
         source=str(clip.source),
         name=clip.name,
         predicted=explanation.predicted,
         labels=labels,
-        together=tuple(_written(folder, out) for folder in folders[count:]),
-        notes=tuple(note for note in explanation.notes if note not in method.notes),
+        together=_written(folders[-1], out) if len(folders) > len(labels) else None,
+        notes=tuple(note for note in (*explanation.notes, *notes) if note not in method.notes),
         error=None,
         seconds=round(sum(astuple(explanation.timings)) + time.perf_counter() - started, 3),
         fingerprint=clip.fingerprint,
@@ -197,21 +199,20 @@ def _written(folder: Path, out: Path) -> Written:
 def _peak_picture(explanation: Explanation, position: int, peak_frame: int | None) -> NDArray[np.uint8]:
     """(H, W, 3) uint8 RGB: the frame where the tube peaks, under its colours; the middle one of a constant tube.
 
-    The network's crop of it where that is at hand; the frames of a whole video are read again.
+    The network's crop of it where that is at hand; of a whole video, the frame is read again.
     """
-    painter = Painter(explanation, Style())
     indices = explanation.frame_indices.tolist()
     step = len(indices) // 2 if peak_frame is None else indices.index(peak_frame)
     if explanation.frames is not None:
         return render.heatmap(explanation.tubes[position].values[step], explanation.frames[step])
-    with closing(explanation.source.read([indices[step]])) as frames:  # type: ignore[type-var]  # a generator, in fact
+    with closing(explanation.source.read([step])) as frames:
         frame = next(frames)
-    return painter.paint(frame.rgb, frame.index, position)
+    return Painter(explanation, Style()).paint(frame.rgb, frame.index, position)
 
 
 def _failure(clip: PlannedClip, error: SaliencyTubesError) -> Record:
-    return Record(str(clip.source), clip.name, None, (), (), (), str(error), None, clip.fingerprint)
+    return Record(str(clip.source), clip.name, None, (), None, (), str(error), None, clip.fingerprint)
 
 
 def _refusal(row: Refused) -> Record:
-    return Record(row.source, None, None, (), (), (), row.error, None, None)
+    return Record(row.source, None, None, (), None, (), row.error, None, None)

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import SourceError
-from ..video import _IMAGE_SUFFIXES as IMAGE_SUFFIXES
-from ..video import natural_key
+from ..video import IMAGE_SUFFIXES, natural_key
 from .lists import LIST_SUFFIXES, Refused, Row, read_list
 
 # What is taken for a video in a folder; a file named by itself may be called anything.

@@ -51,12 +51,18 @@ function share(value) {
   return [`${(100 * value).toFixed(1)} %`, bar];
 }
 
-function fileLinks(written, name) {
+function links(row, written, which) {
   return written.files.map((file) => {
     const made = link(written.folder + encodeURIComponent(file).replace("%2F", "/"), "", file);
-    made.setAttribute("aria-label", `${file} of ${name}`);
+    made.setAttribute("aria-label", `${file} of ${row.name}${which}`);
     return made;
   });
+}
+
+function best(row) {
+  const places = [row.written, ...(row.together ? [row.together] : [])];
+  const found = MAIN_FILES.flatMap((file) => places.filter((place) => place.files.includes(file)).map((place) => place.folder + file));
+  return found[0] ?? row.written.folder;
 }
 
 function clipCell(row) {
@@ -65,9 +71,9 @@ function clipCell(row) {
     made.append(element("div", "error", row.error));
     return made;
   }
-  const links = fileLinks(row, row.name);
-  const together = row.together.map((one) => element("div", "files", "all labels: ", ...fileLinks(one, row.name)));
-  made.append(element("div", "files", ...links), ...together, ...row.notes.map((note) => element("div", "note", note)));
+  made.append(element("div", "files", ...links(row, row.written, "")));
+  if (row.together) made.append(element("div", "files", "all labels:", ...links(row, row.together, ", all labels")));
+  made.append(...row.notes.map((note) => element("div", "note", note)));
   return made;
 }
 
@@ -79,7 +85,7 @@ function pictureCell(row) {
   image.decoding = "async";
   image.alt = `${row.name}, where its tube for ${className(row.label)} peaks`;
   image.src = row.thumbnail;
-  made.append(link(row.folder + (MAIN_FILES.find((file) => row.files.includes(file)) ?? ""), "", image));
+  made.append(link(best(row), "", image));
   return made;
 }
 
