@@ -51,6 +51,7 @@ def write_sound(
     video_start: float = 0.0,
     audio_start: float = 0.0,
     audio_rate: int = 48000,
+    audio_seconds: float | None = None,
     video_codec: str = "mpeg4",
 ) -> Path:
     """A video of 10 frames a second with silence and a click of 4 ms, `click` seconds on the file's own clock."""
@@ -62,7 +63,7 @@ def write_sound(
         container.start_encoding()
         pictures = [av.VideoFrame.from_ndarray(frame, format="rgb24") for frame in frames]
         packets = [*_encoded(video, pictures, video_start)]
-        samples = np.zeros((1, int(len(frames) / 10 * audio_rate)), dtype=np.float32)
+        samples = np.zeros((1, int((audio_seconds or len(frames) / 10) * audio_rate)), dtype=np.float32)
         at = int((click - audio_start) * audio_rate)
         samples[0, at : at + audio_rate // 250] = 0.9
         sound = av.AudioFrame.from_ndarray(samples, format="flt", layout="mono")

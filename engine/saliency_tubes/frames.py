@@ -90,7 +90,7 @@ def extract_frames(
                 break  # the rest of the video need not be decoded
         if not names:
             raise SourceError(
-                f"{clip.name} has {clip.length} frames, fewer than the step of {step}: choose a smaller one"
+                f"{clip.name} has {clip.length} frames, fewer than the step of {step}: choose a smaller step"
             )
         short = f"the clip has {clip.length} frames: {len(names)} were taken, {max_frames} were asked for"
         notes = (*clip.notes, *([short] if len(names) < max_frames else []))

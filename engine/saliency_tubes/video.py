@@ -19,7 +19,6 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
-from ._opencv import cv2
 from .cores import usable_cores
 from .decoding import (
     MAX_PIXELS,
@@ -34,6 +33,7 @@ from .decoding import (
     video_stream,
 )
 from .errors import SourceError
+from .image_file import announced_wh, read_image
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".jp2", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 _DECODERS = min(4, usable_cores())
@@ -142,7 +142,7 @@ class FrameFolder:
                 "For many clips, run the command once for each"
             )
         self._check_sizes()
-        self.size_wh = _shown_wh(_read_image(self._files[0]))
+        self.size_wh = _shown_wh(read_image(self._files[0]))
 
     def read(self, indices: Sequence[int]) -> Generator[Frame]:
         """Yield the frames at `indices`; their times are unknown (NaN).
@@ -163,15 +163,15 @@ class FrameFolder:
 
     def _check_sizes(self) -> None:
         """Compare the sizes of all frames, from their headers alone."""
-        first = _size_wh(self._files[0])
+        first = announced_wh(self._files[0])
         check_pixels(*first, str(self._files[0]))
         for file in self._files[1:]:
-            size = _size_wh(file)
+            size = announced_wh(file)
             if size != first:
                 raise self._differs(file, size, first)
 
     def _read(self, file: Path) -> NDArray[np.uint8]:
-        rgb = _read_image(file)
+        rgb = read_image(file)
         if _shown_wh(rgb) != self.size_wh:  # a header does not tell how Exif turns its picture
             raise self._differs(file, _shown_wh(rgb), self.size_wh)
         return rgb
@@ -263,34 +263,5 @@ def _survey(container: "av.container.InputContainer", stream: VideoStream) -> tu
     return first, announced or counted
 
 
-def _size_wh(file: Path) -> tuple[int, int]:
-    """Width and height from the header; formats without a header that is known are decoded."""
-    import imagesize  # late: only folders need it, and it takes an XML parser along
-
-    try:
-        width, height = imagesize.get(file)
-    except (OSError, ValueError, TypeError):
-        width, height = -1, -1
-    if width > 0 and height > 0:
-        return int(width), int(height)
-    rows, columns = _read_image(file).shape[:2]
-    return columns, rows
-
-
 def _shown_wh(rgb: NDArray[np.uint8]) -> tuple[int, int]:
     return rgb.shape[1], rgb.shape[0]
-
-
-def _read_image(file: Path) -> NDArray[np.uint8]:
-    """(h, w, 3) uint8 RGB."""
-    try:
-        data = np.frombuffer(file.read_bytes(), dtype=np.uint8)
-        image = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB) if data.size else None
-    except (OSError, cv2.error) as error:
-        raise SourceError(f"{file} cannot be read as an image ({reason(error)})") from error
-    if image is None:
-        raise SourceError(
-            f"{file} cannot be decoded as an image: the file is damaged or empty. Extract the frames again, "
-            "or take it out of the folder"
-        )
-    return np.asarray(image, dtype=np.uint8)

@@ -67,7 +67,8 @@ class VideoSink:
     ) -> None:
         self.notes: tuple[str, ...] = ()
         self._path, self._size_wh, self._source = path, size_wh, audio_from
-        self._options = {"crf": str(crf), "preset": preset, "g": str(keyint)}
+        # No B-frames: with them an MP4 loses how long the last frame lasts where the rate varies.
+        self._options = {"crf": str(crf), "preset": preset, "g": str(keyint), "bf": "0"}
         self._threads = threads or _ENCODERS
         self._sound: Soundtrack | None = None
         self._held: tuple[NDArray[np.uint8], int] | None = None  # the last frame, until it is known how long it lasts
@@ -150,7 +151,9 @@ class VideoSink:
 
     def _start(self) -> None:
         """Open the file and write its header."""
-        self._container = av.open(str(self._path), "w", format="mp4", options={"movflags": "+faststart"})
+        # The file's own clock is as fine as the frames': it times where the first frame and the sound begin.
+        options = {"movflags": "+faststart", "movie_timescale": str(_TICKS)}
+        self._container = av.open(str(self._path), "w", format="mp4", options=options)
         self._stream: VideoStream = self._container.add_stream(
             "libx264", options=self._options, time_base=Fraction(1, _TICKS)
         )

@@ -332,14 +332,27 @@ def test_leaving_early_closes_the_file(tmp_path: Path, monkeypatch: pytest.Monke
         opened[0].seek(0)
 
 
-def test_a_sound_that_outlasts_the_pictures_is_no_damage(tmp_path: Path) -> None:
-    path = write_sound(tmp_path / "long_sound.mkv", moving_square(10), "aac", click=0.5)
-    with av.open(str(path)) as container:
-        duration = container.duration
-    assert duration
+@pytest.mark.parametrize("tagged", [True, False])
+def test_a_sound_that_outlasts_the_pictures_is_no_damage(tmp_path: Path, tagged: bool) -> None:
+    path = write_sound(tmp_path / "long_sound.mkv", moving_square(10), "aac", click=0.5, audio_seconds=5)
+    if not tagged:  # as browsers record
+        path.write_bytes(path.read_bytes().replace(b"DURATION", b"DURATIOX"))
+
     clip, _ = read_all(path)
 
     assert clip.notes == ()
+
+
+def test_frames_that_cannot_be_decoded_are_left_out_and_said(tmp_path: Path) -> None:
+    path = write_times(tmp_path / "hit.mkv", moving_square(8), range(0, 800, 100))
+    with av.open(str(path)) as container:
+        packet = bytes([packet for packet in container.demux(video=0) if packet.size][3])
+    path.write_bytes(path.read_bytes().replace(packet, bytes(len(packet))))
+
+    clip, frames = read_all(path)
+
+    assert [frame.time for frame in frames] == pytest.approx([0, 0.1, 0.2, 0.4, 0.5, 0.6, 0.7])
+    assert clip.notes == ("the video is damaged (broken packets: 1), and frames may be missing there",)
 
 
 def exif_orientation(jpeg: bytes, orientation: int) -> bytes:
