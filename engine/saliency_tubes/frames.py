@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from ._opencv import cv2
 from ._version import __version__
-from .choices import ImageFormat
-from .errors import SourceError
+from .choices import ImageFormat, choice
+from .errors import OptionError, SourceError
+from .sampling import every
 from .video import Clip, open_clip
 from .writers import INFO_FILE, replacing_folder, write_json, write_png
 
@@ -63,14 +64,14 @@ def extract_frames(
         image_format: jpg (quality 95) or png (lossless).
 
     Raises:
-        SourceError: the clip cannot be read or has fewer than `step` frames, the crop does not fit into its frames, or
-            `step` or `max_frames` is not positive.
+        SourceError: the clip cannot be read or has fewer than `step` frames, or the crop does not fit into its frames.
+        OptionError: `step`, `max_frames` or `crop` is not positive, or there is no such format.
         OutputError: the folder cannot be written, or holds files that this program did not write.
     """
-    for name, value in (("step", step), ("number of frames", max_frames), ("crop", 1 if crop is None else crop)):
+    for name, value in (("step", step), ("max_frames", max_frames), ("crop", 1 if crop is None else crop)):
         if value < 1:
-            raise SourceError(f"no frames can be taken with a {name} of {value}: expected at least 1")
-    image_format = ImageFormat(image_format)
+            raise OptionError(f"the {name} is {value}: expected a whole number of at least 1")
+    image_format = choice(ImageFormat, "picture format", image_format)
     clip, out = open_clip(source), Path(out)
     width, height = clip.size_wh
     if crop is not None and crop > min(width, height):
@@ -81,7 +82,7 @@ def extract_frames(
     indices: list[int] = []
     times: list[float] = []
     with replacing_folder(out) as staging:
-        for frame in clip.read(range(step - 1, clip.length, step)[:max_frames]):
+        for frame in clip.read(every(clip.length, step, max_frames)):
             names.append(f"{len(names):03d}.{image_format}")
             indices.append(frame.index)
             times.append(frame.time)
@@ -89,9 +90,7 @@ def extract_frames(
             if len(names) == max_frames:
                 break  # the rest of the video need not be decoded
         if not names:
-            raise SourceError(
-                f"{clip.name} has {clip.length} frames, fewer than the step of {step}: choose a smaller step"
-            )
+            every(clip.length, step, max_frames)  # fewer frames decode than the file announces
         short = f"the clip has {clip.length} frames: {len(names)} were taken, {max_frames} were asked for"
         notes = (*clip.notes, *([short] if len(names) < max_frames else []))
         document = {

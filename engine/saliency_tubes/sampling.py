@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .choices import SamplingName
-from .errors import OptionError
+from .errors import OptionError, SourceError
 
 _OPTIONS = {SamplingName.STEPPED: ("step", "max_frames"), SamplingName.DENSE: ("stride", "overlap")}
 
@@ -73,7 +73,7 @@ class Sampling:
 
     @classmethod
     def stepped(cls, step: int = 6, max_frames: int = 24) -> "Sampling":
-        """One window over the clip's beginning: every `step`-th frame, `max_frames` at most."""
+        """One window over the clip's beginning: every `step`-th frame, `max_frames` at most, as `every` takes them."""
         return cls(SamplingName.STEPPED, step=step, max_frames=max_frames)
 
     @classmethod
@@ -107,10 +107,14 @@ class Sampling:
         Args:
             length: number of frames in the clip.
             frames: T, the number of frames the network takes.
+
+        Raises:
+            SourceError: the clip is shorter than one step.
         """
         if self.name is SamplingName.DENSE:
             return tuple(self._sliding(length, frames))
-        taken = range(0, length, self.step)[: self.max_frames] if self.name is SamplingName.STEPPED else range(length)
+        stepped = self.name is SamplingName.STEPPED
+        taken = every(length, self.step, self.max_frames) if stepped else range(length)
         return (Window(tuple(taken[place] for place in uniform(len(taken), frames).tolist())),)
 
     def _sliding(self, length: int, frames: int) -> Iterator[Window]:
@@ -122,6 +126,18 @@ class Sampling:
         end = length - 1 - span
         for first in [*range(0, end, hop), end]:  # the last one ends with the video, whatever the hop
             yield Window(tuple(range(first, first + span + 1, self.stride)))
+
+
+def every(length: int, step: int, max_frames: int) -> range:
+    """The frames that the published extractor takes: it counts from one, and takes each `step`-th, `max_frames` at most.
+
+    Raises:
+        SourceError: the clip is shorter than one step.
+    """
+    taken = range(step - 1, length, step)[:max_frames]
+    if not taken:
+        raise SourceError(f"the clip has {length} frames, fewer than the step of {step}: choose a smaller step")
+    return taken
 
 
 def uniform(length: int, frames: int) -> NDArray[np.int64]:

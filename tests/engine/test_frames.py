@@ -1,13 +1,14 @@
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 from clips import moving_square, write_folder, write_video
 from saliency_tubes import decoding
-from saliency_tubes.errors import OutputError, SourceError
+from saliency_tubes.errors import OptionError, OutputError, SourceError
 from saliency_tubes.frames import centre_crop, extract_frames
 from saliency_tubes.video import VideoFile, open_clip
 
@@ -94,17 +95,18 @@ def test_a_short_clip_gives_what_it_has_and_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"step": 0}, "no frames can be taken with a step of 0: expected at least 1"),
-        ({"max_frames": 0}, "no frames can be taken with a number of frames of 0"),
-        ({"crop": 0}, "no frames can be taken with a crop of 0"),
+        ({"step": 0}, "the step is 0: expected a whole number of at least 1"),
+        ({"max_frames": 0}, "the max_frames is 0: expected"),
+        ({"crop": 0}, "the crop is 0: expected"),
         ({"crop": 49}, "a crop of 49x49 does not fit into frames of 64x48: choose at most 48"),
-        ({"step": 41}, "clip has 40 frames, fewer than the step of 41: choose a smaller step"),
+        ({"step": 41}, "the clip has 40 frames, fewer than the step of 41: choose a smaller step"),
+        ({"image_format": "gif"}, "there is no picture format 'gif': choose among jpg, png"),
     ],
 )
 def test_what_cannot_be_taken_is_an_error_and_leaves_nothing(
-    mp4: Path, tmp_path: Path, options: dict[str, int], message: str
+    mp4: Path, tmp_path: Path, options: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(SourceError, match=message):
+    with pytest.raises((OptionError, SourceError), match=message):
         extract_frames(mp4, tmp_path / "out", **options)
 
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]

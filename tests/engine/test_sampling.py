@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from saliency_tubes.choices import SamplingName
-from saliency_tubes.errors import OptionError
+from saliency_tubes.errors import OptionError, SourceError
 from saliency_tubes.sampling import Sampling, uniform
 
 
@@ -25,15 +25,20 @@ def test_indices_are_integers() -> None:
 def test_stepped_takes_every_step_th_frame_and_spreads_the_window_over_them() -> None:
     (window,) = Sampling.stepped(6, 24).windows(280, 16)
 
-    taken = list(range(0, 280, 6))[:24]
+    taken = list(range(5, 280, 6))[:24]
     assert window.indices == tuple(taken[int(i * 23 / 15 + 1e-9)] for i in range(16))
-    assert (window.first, window.last) == (0, 138)
+    assert (window.first, window.last) == (5, 143)
 
 
 def test_stepped_on_a_short_clip_takes_what_there_is() -> None:
     (window,) = Sampling.stepped(6, 24).windows(13, 4)
 
-    assert set(window.indices) == {0, 6, 12}
+    assert set(window.indices) == {5, 11}
+
+
+def test_a_clip_shorter_than_a_step_is_an_error() -> None:
+    with pytest.raises(SourceError, match="the clip has 5 frames, fewer than the step of 6: choose a smaller step"):
+        Sampling.stepped(6, 24).windows(5, 4)
 
 
 @pytest.mark.parametrize(("stride", "overlap"), [(1, 0.0), (2, 0.5), (2, 0.0), (3, 0.9), (1, 0.99)])

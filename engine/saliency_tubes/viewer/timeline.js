@@ -148,7 +148,7 @@ const timeline = (() => {
   store.on(["picture"], place);
 
   return {
-    energyAt: (picture) => energy[picture],
+    energyAt: (picture) => energy[picture] ?? null, // null where it is not drawn yet
     // Where the energy is highest.
     peak: () => energy.reduce((best, value, i) => (value > (energy[best] || 0) ? i : best), 0),
   };
