@@ -129,7 +129,7 @@ class Sampling:
 
 
 def every(length: int, step: int, max_frames: int) -> range:
-    """The frames that the published extractor takes: it counts from one, and takes each `step`-th, `max_frames` at most.
+    """The frames that the published extractor takes: it counts from one and takes each `step`-th, so many at most.
 
     Raises:
         SourceError: the clip is shorter than one step.

@@ -58,7 +58,7 @@ def test_what_was_taken_can_be_explained(workplace: Path) -> None:
         ("--crop", "0", 2, "--crop"),
         ("--format", "bmp", 2, "--format"),
         ("--crop", "300", 1, "error: a crop of 300x300 does not fit into frames of 64x48: choose at most 48"),
-        ("--step", "99", 1, "error: clip has 40 frames, fewer than the step of 99: choose a smaller step"),
+        ("--step", "99", 1, "error: the clip has 40 frames, fewer than the step of 99: choose a smaller step"),
     ],
 )
 def test_what_cannot_be_taken_says_why(workplace: Path, option: str, value: str, code: int, message: str) -> None:
