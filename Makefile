@@ -27,7 +27,7 @@ demo: $(VENV)/installed-test
 	$(BIN)/python -m benchmarks.inputs $(DEMO)
 	$(BIN)/tubes export $(DEMO)/weights.pth --output $(DEMO)/tubes.onnx
 	$(BIN)/tubes run $(DEMO)/clip --model $(DEMO)/tubes.onnx --out $(DEMO)/visualisations
-	@echo "Open the overlay.mp4 or overlay.gif in that folder. The network is untrained: its tube shows how, not what."
+	@echo "Open that report.html. The network is untrained: its tube shows how, not what."
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest
