@@ -17,6 +17,7 @@ from saliency_tubes.bench.machine import describe
 from saliency_tubes.bench.race import Clock
 
 from . import (
+    batch,
     cam_libraries,
     cold_process,
     compiled,
@@ -50,7 +51,7 @@ _USUAL = {
         peak_memory,
     )
 }
-_LONG = {module.NAME: module.measure for module in (rewrites, throughput, compiled, gpu)}  # these take minutes
+_LONG = {module.NAME: module.measure for module in (rewrites, throughput, batch, compiled, gpu)}  # these take minutes
 _HOURS = {module.NAME: module.measure for module in (long_video,)}  # half an hour and more: only by name
 _CLAIMS = _USUAL | _LONG | _HOURS
 _FEWEST_ROUNDS = 9
