@@ -203,7 +203,7 @@ class Explanation:
     def describe(self, tube: Tube) -> dict[str, Any]:
         """Everything there is to say about one of the tubes, as JSON types: the content of ``info.json``."""
         return {
-            "label": asdict(self.score(tube.label)),
+            "label": asdict(self.score(tube.label)) | {"window_logits": self.window_logits[:, tube.label].tolist()},
             "tube": {
                 "shape": tube.shape,
                 "map_shape": tube.map.shape,

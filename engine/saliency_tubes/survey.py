@@ -119,8 +119,7 @@ class Surveyor:
     def _keep(
         self, crops: Crops, logits: NDArray[np.float32], features: NDArray[np.float32], wanted: list[int]
     ) -> None:
-        if crops.window not in self._logits:
-            self._sum += logits
+        self._sum += logits
         self._logits[crops.window] = logits.copy()
         self._digests[crops.window] = hashlib.sha256(crops.frames.data).digest()
         self._times.update(zip(crops.window.indices, crops.timestamps.tolist(), strict=True))

@@ -61,6 +61,8 @@ def test_the_overlap_is_the_share_of_a_window_that_the_next_covers_too() -> None
     first, second, *_ = Sampling.dense(2, 0.5).windows(1000, 16)
 
     assert second.first - first.first == 16  # half of 15 steps of 2, rounded to whole steps
+    first, second, *_ = Sampling.dense(2, 0.8).windows(1000, 16)
+    assert second.first - first.first == 6  # a fifth of 15 steps of 2
 
 
 @pytest.mark.parametrize("length", [1, 5, 30])

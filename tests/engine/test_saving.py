@@ -11,7 +11,7 @@ import pytest
 from clips import moving_square, write_folder, write_video
 from numpy.typing import NDArray
 from saliency_tubes import TubeModel, load_model, render
-from saliency_tubes.choices import USEFUL, Artifact
+from saliency_tubes.choices import USEFUL, Artifact, Fit
 from saliency_tubes.errors import OutputError, SourceError
 from saliency_tubes.painter import Painter
 from saliency_tubes.preprocess import crop
@@ -77,6 +77,18 @@ def test_labels_together_get_a_folder_of_their_own(model: TubeModel, video: Path
     assert len(times) == 31
 
 
+def test_a_comparison_is_on_one_scale(model: TubeModel, video: Path, tmp_path: Path) -> None:
+    """Class 4 reaches far below class 2, so that all of class 2 is high, and red, on the scale of both."""
+    pair = model.explain(video, [4, 2], sampling="dense")
+    below, above = pair.tubes
+    assert below.low < above.low - 2 * (above.high - above.low)
+
+    frames = decoded(pair.save(tmp_path, artifacts=["comparison"])[-1] / "comparison.mp4")[1]
+    right = np.array_split(frames[15].astype(int), 2, axis=1)[1][60:150, 40:160]
+    own = Painter(pair, Style()).paint(decoded(video)[1][15], 15, 1).astype(int)
+    assert (right[..., 0] - right[..., 2]).mean() > (own[..., 0] - own[..., 2]).mean() + 30
+
+
 def test_nothing_together_is_no_folder(model: TubeModel, video: Path, tmp_path: Path) -> None:
     folders = model.explain(video, [3, 1]).save(tmp_path, artifacts=["sheet"])
 
@@ -106,13 +118,13 @@ def test_very_many_labels_have_a_folder_name_that_fits(tmp_path: Path) -> None:
 
 
 def test_every_picture_of_a_whole_video_is_its_crop(model: TubeModel, video: Path, tmp_path: Path) -> None:
-    explanation = model.explain(video, 1, sampling="dense")
+    explanation = model.explain(video, 1, sampling="dense", fit="short-side")
     (folder,) = explanation.save(tmp_path, artifacts=["heatmap", "focusmap"])
 
     files = sorted((folder / "heatmap").iterdir())
     assert [file.name for file in files] == [f"{index:03d}.png" for index in range(31)]
     _, source = decoded(video)
-    seen = crop(source[17], explanation.spec.preprocessing)
+    seen = crop(source[17], explanation.spec.preprocessing, Fit.SHORT_SIDE)
     heat = cv2.imread(str(files[17]))[..., ::-1]
     np.testing.assert_array_equal(heat, render.heatmap(explanation.tube.values[17:18], seen[None])[0])
     focus = cv2.imread(str(folder / "focusmap" / "017.png"), cv2.IMREAD_UNCHANGED)
@@ -137,6 +149,7 @@ def test_info_tells_sampling_fit_and_style(model: TubeModel, video: Path, tmp_pa
     (folder,) = explanation.save(tmp_path, artifacts=[], style=Style.of(colormap="turbo", opacity=0.3))
 
     info = json.loads((folder / "info.json").read_text())
+    assert info["label"]["window_logits"] == explanation.window_logits[:, 1].tolist()
     assert info["sampling"].pop("box") == asdict(explanation.box)
     assert info["sampling"] == {
         "method": "dense",

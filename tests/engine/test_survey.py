@@ -109,6 +109,33 @@ def test_windows_that_did_not_keep_the_winners_map_are_run_again() -> None:
     assert found.logits.tolist() == np.stack(logits).tolist()
 
 
+def test_a_winner_that_is_never_first_costs_no_second_pass() -> None:
+    """Class 9 comes behind one other in each window; class 39 is the highest so far, if never in any window's eight."""
+    logits = []
+    for window in range(4):
+        row = np.zeros(40, dtype=np.float32)
+        row[window], row[9] = 10, 9
+        logits.append(row)
+    network = Network(logits, 40)
+    assert network.survey(numbered(4), Wanted()).labels == [9]
+    assert network.seen == [0, 1, 2, 3]
+
+    first = np.full(40, -1, dtype=np.float32)
+    first[39] = 200
+    network = Network([first, *([np.arange(40, 0, -1, dtype=np.float32)] * 3)], 40)
+    assert network.survey(numbered(4), Wanted()).labels == [39]
+    assert network.seen == [0, 1, 2, 3]
+
+
+def test_completeness_is_measured_over_all_windows() -> None:
+    """Features of ones and weights of zeros make maps of zeros: what is missing to a logit of 5 is 5."""
+    logits = [np.zeros(CLASSES, dtype=np.float32) for _ in range(3)]
+    logits[1][2] = 5
+
+    assert Network(logits, CLASSES).survey(numbered(3), Wanted((2,))).completeness == pytest.approx(1)
+    assert Network(logits, CLASSES).survey(numbered(3), Wanted((1,))).completeness == 0
+
+
 def test_wanted_labels_cost_one_pass_and_one_map_a_window() -> None:
     network = Network([np.zeros(40, dtype=np.float32)] * 4, 40)
 

@@ -111,3 +111,4 @@ def test_the_track_of_a_window_has_a_step_for_every_frame_it_spans() -> None:
 
     np.testing.assert_allclose(track, upsample(raw, (46, 7, 7)), atol=1e-6)
     np.testing.assert_allclose(track[[0, -1]], raw[[0, -1]], atol=1e-6)
+    np.testing.assert_allclose(tube.track(3), upsample(raw, (3, 7, 7)), atol=1e-6)  # a clip of fewer frames than steps
