@@ -20,15 +20,30 @@ if TYPE_CHECKING:
     from .choices import Device
     from .explanation import Explanation
     from .model import TubeModel, load_model
+    from .sampling import Sampling
     from .spec import ModelSpec
+    from .style import Style
     from .tube import Tube
 
-__all__ = ["Device", "Explanation", "ModelSpec", "SaliencyTubesError", "Tube", "TubeModel", "__version__", "load_model"]
+__all__ = [
+    "Device",
+    "Explanation",
+    "ModelSpec",
+    "SaliencyTubesError",
+    "Sampling",
+    "Style",
+    "Tube",
+    "TubeModel",
+    "__version__",
+    "load_model",
+]
 
 _HOMES = {
     "Device": "choices",
     "Explanation": "explanation",
     "ModelSpec": "spec",
+    "Sampling": "sampling",
+    "Style": "style",
     "Tube": "tube",
     "TubeModel": "model",
     "load_model": "model",

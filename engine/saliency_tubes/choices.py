@@ -1,5 +1,6 @@
 """What options can be, by name: apart from the rest, so that a command line can be read before anything is imported."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 from typing import TypeVar
 
@@ -115,6 +116,16 @@ class ImageFormat(StrEnum):
 
     JPG = "jpg"
     PNG = "png"
+
+
+def parse_artifacts(names: Iterable[Artifact | str]) -> frozenset[Artifact]:
+    """The artifacts that these names name; a single name may come as it is.
+
+    Raises:
+        OptionError: one names none.
+    """
+    several = [names] if isinstance(names, str) else names
+    return frozenset(choice(Artifact, "artifact", one) for one in several)
 
 
 def choice(kind: type[E], what: str, value: object) -> E:

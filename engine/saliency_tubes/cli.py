@@ -176,7 +176,9 @@ def run(
         folders = explanation.save(out, progress, artifacts=artifacts, style=look, on_note=notes.append)
     for note in (*explanation.notes, *notes):
         _say(f"note: {note}", error=True)
-    _say(json.dumps(texts.run_document(explanation, folders)) if as_json else texts.run_text(explanation, folders))
+    _say(
+        json.dumps(texts.run_document(explanation, folders, notes)) if as_json else texts.run_text(explanation, folders)
+    )
 
 
 @app.command(epilog="Example:\n\n  tubes info tubes.onnx --json")

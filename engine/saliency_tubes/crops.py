@@ -1,7 +1,9 @@
 """From a clip to what the network sees of it: the stages sampling and preprocess, over one pass of decoding."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,7 +47,12 @@ def read_crops(clip: Clip, spec: ModelSpec, sampling: Sampling, fit: Fit) -> Cro
     started = time.perf_counter()
     for _ in range(2):  # reading shows how many frames really decode: choose again where that was not known before
         length = clip.length
-        windows = sampling.windows(length, spec.frames)
+        try:
+            windows = sampling.windows(length, spec.frames)
+        except SourceError:  # too short, unless the file has more than it announces
+            deque(clip.read(()), maxlen=0)
+            windows = sampling.windows(clip.length, spec.frames)
+            length = clip.length
         found = list(stream_crops(clip, windows, spec.preprocessing, fit))
         if clip.length == length:
             (crops,) = found
@@ -55,7 +62,7 @@ def read_crops(clip: Clip, spec: ModelSpec, sampling: Sampling, fit: Fit) -> Cro
     raise unsettled(clip)
 
 
-def stream_crops(clip: Clip, windows: Sequence[Window], preprocessing: Preprocessing, fit: Fit) -> Iterator[Crops]:
+def stream_crops(clip: Clip, windows: Sequence[Window], preprocessing: Preprocessing, fit: Fit) -> Generator[Crops]:
     """The crops of windows that may overlap, in one pass; no more frames are kept than the windows in hand need.
 
     Args:
@@ -74,17 +81,18 @@ def stream_crops(clip: Clip, windows: Sequence[Window], preprocessing: Preproces
     waiting = list(reversed(windows))
     kept: dict[int, tuple[float, NDArray[np.uint8]]] = {}
     started = time.perf_counter()
-    for frame in clip.read(sorted({index for window in windows for index in window.indices})):
-        kept[frame.index] = frame.time, crop(frame.rgb, preprocessing, fit)
-        while waiting and waiting[-1].last <= frame.index:
-            window = waiting.pop()
-            times, crops = zip(*(kept[index] for index in window.indices), strict=True)
-            size_wh = frame.rgb.shape[1], frame.rgb.shape[0]
-            seconds = time.perf_counter() - started
-            yield Crops(clip, window, size_wh, np.array(times), np.stack(crops), seconds)
-            started = time.perf_counter()
-            needed_from = waiting[-1].first if waiting else frame.index + 1
-            kept = {index: one for index, one in kept.items() if index >= needed_from}
+    with closing(clip.read(sorted({index for window in windows for index in window.indices}))) as frames:
+        for frame in frames:
+            kept[frame.index] = frame.time, crop(frame.rgb, preprocessing, fit)
+            while waiting and waiting[-1].last <= frame.index:
+                window = waiting.pop()
+                times, crops = zip(*(kept[index] for index in window.indices), strict=True)
+                size_wh = frame.rgb.shape[1], frame.rgb.shape[0]
+                seconds = time.perf_counter() - started
+                yield Crops(clip, window, size_wh, np.array(times), np.stack(crops), seconds)
+                started = time.perf_counter()
+                needed_from = waiting[-1].first if waiting else frame.index + 1
+                kept = {index: one for index, one in kept.items() if index >= needed_from}
 
 
 def unsettled(clip: Clip) -> SourceError:

@@ -149,10 +149,15 @@ class Explainer:
     @property
     def _identity(self) -> ModelIdentity:
         session = self._session
-        return ModelIdentity(self._path, self._sha256, session.device, session.precision, session.runtime)
+        return ModelIdentity(self._path, self.sha256, session.device, session.precision, session.runtime)
 
     @cached_property
-    def _sha256(self) -> str:
+    def sha256(self) -> str:
+        """SHA-256 of the model file, in hexadecimal.
+
+        Raises:
+            ModelFileError: it cannot be read any more.
+        """
         try:
             return self._session.digest.result()
         except OSError as error:

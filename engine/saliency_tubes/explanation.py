@@ -19,6 +19,7 @@ from .sampling import Sampling, Window
 from .spec import ModelSpec
 from .tube import Tube
 from .video import Clip
+from .view import highest
 
 if TYPE_CHECKING:
     from .style import Style
@@ -55,7 +56,8 @@ class ClipIdentity:
     """Which clip was explained.
 
     `name` is the clip's file or folder name, `path` is None for an array, `length` counts its frames, `size_wh` is
-    their width and height as displayed, and `input_sha256` is the SHA-256 of the uint8 pixels that the network saw.
+    their width and height as displayed, and `input_sha256` is the SHA-256 of the uint8 pixels that the network saw; of
+    a whole video, the SHA-256 of its windows' own, one after the other.
     """
 
     name: str
@@ -130,7 +132,11 @@ class Explanation:
 
     def window_probabilities(self, index: int) -> NDArray[np.float64]:
         """(n,) float64: the probability of class `index` in each window."""
-        return softmax(self.window_logits)[:, index]
+        return self._window_probabilities[:, index]
+
+    @cached_property
+    def _window_probabilities(self) -> NDArray[np.float64]:
+        return softmax(self.window_logits)
 
     @property
     def predicted(self) -> Score:
@@ -139,8 +145,7 @@ class Explanation:
 
     def top(self, count: int = _TOP) -> tuple[Score, ...]:
         """The `count` highest classes, best first; of equal ones the lower index first."""
-        order = np.argsort(-self.logits, kind="stable")[:count]
-        return tuple(self.score(int(index)) for index in order)
+        return tuple(self.score(index) for index in highest(self.logits, count))
 
     def score(self, index: int) -> Score:
         """Name, logit and probability of class `index`."""
@@ -183,9 +188,9 @@ class Explanation:
             The folders, in the order of the labels; last, where there is one, the folder of all of them.
 
         Raises:
-            OutputError: a folder cannot be written, or holds files that this program did not write; an artifact is
-                unknown.
-            SourceError: the clip cannot be read again.
+            OutputError: a folder cannot be written, or holds files that this program did not write.
+            OptionError: an artifact is unknown.
+            SourceError: the clip cannot be read again, or is no longer what was explained.
         """
         from .saving import save  # late: only here pictures are needed
         from .style import Style

@@ -1,6 +1,7 @@
 """Frames taken out of a clip as the published extractor takes them, into a folder of pictures."""
 
 import math
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ._version import __version__
 from .choices import ImageFormat, choice
 from .errors import OptionError, SourceError
 from .sampling import every
-from .video import Clip, open_clip
+from .video import Clip, VideoFile, open_clip
 from .writers import INFO_FILE, replacing_folder, write_json, write_png
 
 _JPEG_QUALITY = 95
@@ -78,19 +79,9 @@ def extract_frames(
         raise SourceError(
             f"a crop of {crop}x{crop} does not fit into frames of {width}x{height}: choose at most {min(width, height)}"
         )
-    names: list[str] = []
-    indices: list[int] = []
-    times: list[float] = []
     with replacing_folder(out) as staging:
-        for frame in clip.read(every(clip.length, step, max_frames)):
-            names.append(f"{len(names):03d}.{image_format}")
-            indices.append(frame.index)
-            times.append(frame.time)
-            _write(staging / names[-1], frame.rgb if crop is None else centre_crop(frame.rgb, crop), image_format)
-            if len(names) == max_frames:
-                break  # the rest of the video need not be decoded
-        if not names:
-            every(clip.length, step, max_frames)  # fewer frames decode than the file announces
+        taken = _take(clip, staging, step, max_frames, crop, image_format)
+        names = [name for name, _, _ in taken]
         short = f"the clip has {clip.length} frames: {len(names)} were taken, {max_frames} were asked for"
         notes = (*clip.notes, *([short] if len(names) < max_frames else []))
         document = {
@@ -101,14 +92,36 @@ def extract_frames(
             "crop": crop,
             "frames": [
                 {"file": name, "index": index, "time_s": None if math.isnan(time) else time}
-                for name, index, time in zip(names, indices, times, strict=True)
+                for name, index, time in taken
             ],
             "notes": notes,
             "saliency_tubes": __version__,
             "files": [*names, INFO_FILE],
         }
         write_json(staging / INFO_FILE, document)
-    return ExtractedFrames(out, tuple(out / name for name in names), tuple(indices), tuple(times), notes)
+    _, indices, times = zip(*taken, strict=True)
+    return ExtractedFrames(out, tuple(out / name for name in names), indices, times, notes)
+
+
+def _take(
+    clip: Clip, folder: Path, step: int, max_frames: int, crop: int | None, image_format: ImageFormat
+) -> list[tuple[str, int, float]]:
+    """Write the frames; their names, places in the clip, and times.
+
+    A video may hold more or fewer frames than it announces, so the reading itself says where it ends.
+    """
+    taken: list[tuple[str, int, float]] = []
+    end = step * max_frames if isinstance(clip, VideoFile) else min(clip.length, step * max_frames)
+    with closing(clip.read(range(step - 1, end, step))) as frames:
+        for frame in frames:
+            name = f"{len(taken):03d}.{image_format}"
+            _write(folder / name, frame.rgb if crop is None else centre_crop(frame.rgb, crop), image_format)
+            taken.append((name, frame.index, frame.time))
+            if len(taken) == max_frames:
+                break  # the rest of the video need not be decoded
+    if not taken:
+        every(clip.length, step, max_frames)  # says why
+    return taken
 
 
 def centre_crop(rgb: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
-from .choices import USEFUL, Artifact, Device, Fit, Precision, SamplingName, choice
+from .choices import USEFUL, Artifact, Device, Fit, Precision, SamplingName, choice, parse_artifacts
 from .cores import usable_cores
 from .crops import Crops, read_crops
 from .errors import LabelError, ModelFileError, OptionError, OutputError, SaliencyTubesError
@@ -24,7 +24,7 @@ from .spec import ModelSpec
 from .video import Clip, clip_name, open_clip
 from .view import View, Wanted
 
-Label = int | str
+Label = int | np.integer | str
 Source = str | Path | NDArray[np.uint8] | Clip
 R = TypeVar("R")
 # Batches gain nothing on a CPU, whose cores one clip keeps busy; how many clips fill a GPU has not been measured.
@@ -157,8 +157,8 @@ class TubeModel:
             LabelError: a label is out of range, or a name is unknown.
             OptionError: another option has a value that means nothing.
         """
-        chosen = tuple(artifacts)
-        wanted = label if label is None or isinstance(label, int | str) else tuple(label)
+        chosen = parse_artifacts(artifacts)
+        wanted = label if label is None or isinstance(label, int | np.integer | str) else tuple(label)
         self._view(wanted, top_k, sampling, fit)
         repeated = WeakSet[Job]()
 
@@ -232,6 +232,11 @@ class TubeModel:
         streams = 1 if dense else session.streams
         return overlapped(jobs, stages, batch=1 if dense else size, streams=streams, workers=usable_cores())
 
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the model file, in hexadecimal."""
+        return self._explainer.sha256
+
     def _survey(self, clip: Clip, view: View, progress: Callable[[str], None]) -> Explanation:
         return self._explainer.survey(clip, view, 1 if self._session.on_cpu else _GPU_BATCH, progress)
 
@@ -256,7 +261,7 @@ class TubeModel:
     ) -> View:
         if not 0 <= top_k <= self.spec.num_classes:
             raise LabelError(f"top_k is {top_k}: expected a number from 0 to {self.spec.num_classes}, the classes")
-        several = [] if label is None else [label] if isinstance(label, int | str) else label
+        several = [] if label is None else [label] if isinstance(label, int | np.integer | str) else label
         indices = tuple(self.spec.label_index(one) for one in several)
         return View(self._sampling(sampling), choice(Fit, "fit", fit), Wanted(indices, top_k))
 

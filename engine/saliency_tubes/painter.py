@@ -35,7 +35,7 @@ class Painter:
     @cached_property
     def tracks(self) -> list[NDArray[np.float32]]:
         """For each label, the (n, h, w) float32 raw map of every frame that was explained, first to last."""
-        return [tube.track(self._last - self._first + 1) for tube in self.explanation.tubes]
+        return [tube.track(self.explanation.frame_indices) for tube in self.explanation.tubes]
 
     @cached_property
     def common_scale(self) -> tuple[float, float]:

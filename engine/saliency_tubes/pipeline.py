@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Generic, TypeVar
 
-from .errors import SaliencyTubesError
+from .errors import SaliencyTubesError, first_line
 
 S = TypeVar("S")
 R = TypeVar("R")
@@ -20,7 +20,7 @@ class Stages(Generic[S, R, E, F]):
     """What is done to every source, each on threads of its own.
 
     Attributes:
-        read: source to input. A `SaliencyTubesError` it raises becomes that source's result.
+        read: source to input. An error that it raises, as any of these, becomes that source's result.
         explain: a batch of inputs to results or errors, one for each.
         finish: a result to what is handed out, such as the same, saved.
     """
@@ -119,7 +119,15 @@ def _explained(
 
 
 def _or_error(job: Callable[[], R]) -> R | SaliencyTubesError:
+    """What a job gives, or why it gives nothing; one that trips over something unforeseen stops no other."""
     try:
         return job()
     except SaliencyTubesError as error:
         return error
+    except Exception as error:
+        unforeseen = SaliencyTubesError(
+            f"something went wrong that this program did not foresee ({type(error).__name__}: {first_line(error)}): "
+            "please report it with what it was working on"
+        )
+        unforeseen.__cause__ = error
+        return unforeseen

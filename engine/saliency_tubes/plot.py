@@ -1,6 +1,7 @@
 """A tube as a matplotlib figure. Imported only where a plot is asked for."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ except ImportError as error:
         f"plots need matplotlib, which does not load here ({error}): pip install matplotlib"
     ) from error
 
-_MOST_SLICES = 8
+MOST_SLICES = 8
 _TITLE_ROOM, _TITLE_SIZE = 1000, 18  # about what fits on the figure
 _LINE = "#0072b2"  # Okabe and Ito's blue, the first of the timeline's colours
 
@@ -39,7 +40,9 @@ class TubeFigure(Figure):
 
 
 def plot_tube(
-    values: NDArray[np.float32],
+    slices: NDArray[np.float32],
+    steps: Sequence[int],
+    energy: NDArray[np.float32],
     low: float,
     high: float,
     *,
@@ -50,7 +53,9 @@ def plot_tube(
     """Slices of a tube in a row, a colour bar in units of the logit, and the tube's energy over time.
 
     Args:
-        values: (T, H, W) float32 in [0, 1], a tube.
+        slices: (n, H, W) float32 in [0, 1], some steps of a tube.
+        steps: which of its T steps they are.
+        energy: (T,) float32, the tube's energy; see `Tube.energy`.
         low: the raw value shown as 0, in units of the logit.
         high: the raw value shown as 1.
         title: above all, without mathematical notation; what does not fit is left out.
@@ -58,33 +63,30 @@ def plot_tube(
         style: the colours.
 
     Returns:
-        The figure. Its axes are the slices, at most eight and evenly spread, then energy, then the colour bar.
+        The figure. Its axes are the slices, then energy, then the colour bar.
     """
-    T = len(values)
     seconds = times if times is not None and np.isfinite(times).all() else None
-    chosen = np.unique(np.linspace(0, T - 1, min(T, _MOST_SLICES)).round().astype(int))
-    figure = TubeFigure(figsize=(1.4 * _MOST_SLICES, 3.8), layout="constrained")
+    figure = TubeFigure(figsize=(1.4 * MOST_SLICES, 3.8), layout="constrained")
     if title := lettering.shorten(title, _TITLE_ROOM, _TITLE_SIZE):
         figure.suptitle(title, parse_math=False)
     upper, lower = figure.subfigures(2, 1, height_ratios=(1.15, 1), squeeze=False)[:, 0]
     colours = ListedColormap(render.colour_bar(style, (256, 1))[0] / 255)
-    slices = upper.subplots(1, len(chosen), squeeze=False)[0]
-    for axes, step in zip(slices, chosen, strict=True):
-        axes.imshow(values[step], cmap=colours, vmin=0, vmax=1)
+    row = upper.subplots(1, len(steps), squeeze=False)[0]
+    for axes, step, values in zip(row, steps, slices, strict=True):
+        axes.imshow(values, cmap=colours, vmin=0, vmax=1)
         axes.set_title(f"step {step}" if seconds is None else f"{seconds[step]:.2f} s", fontsize="medium")
         axes.set_axis_off()
-    _plot_energy(lower.subplots(), values, seconds)
-    bar = upper.colorbar(ScalarMappable(cmap=colours), ax=list(slices), ticks=(0, 1), fraction=0.03, pad=0.01)
+    _plot_energy(lower.subplots(), energy, seconds)
+    bar = upper.colorbar(ScalarMappable(cmap=colours), ax=list(row), ticks=(0, 1), fraction=0.03, pad=0.01)
     bottom, top = style.ends(low, high)
     bar.ax.set_yticklabels([f"0 = {lettering.number(bottom)}", f"1 = {lettering.number(top)}"])
     bar.set_label("logit units", labelpad=-20)
     return figure
 
 
-def _plot_energy(axes: Axes, values: NDArray[np.float32], seconds: NDArray[np.float64] | None) -> None:
-    energy = values.mean(axis=(1, 2), dtype=np.float64)
-    steps = np.arange(len(values)) if seconds is None else seconds
-    axes.plot(steps, energy, color=_LINE, marker="o" if len(values) <= 4 * _MOST_SLICES else "", markersize=4)
+def _plot_energy(axes: Axes, energy: NDArray[np.float32], seconds: NDArray[np.float64] | None) -> None:
+    steps = np.arange(len(energy)) if seconds is None else seconds
+    axes.plot(steps, energy, color=_LINE, marker="o" if len(energy) <= 4 * MOST_SLICES else "", markersize=4)
     axes.set_ylim(0, 1.1 * energy.max() if energy.max() > 0 else 1)
     axes.set_ylabel("mean of the tube")
     if seconds is None:

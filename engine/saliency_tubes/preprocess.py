@@ -22,11 +22,6 @@ class CropBox:
     right: float
     bottom: float
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether nothing of the frame is left out."""
-        return (self.left, self.top, self.right, self.bottom) == (0, 0, 1, 1)
-
 
 def crop(rgb: NDArray[np.uint8], preprocessing: Preprocessing, fit: Fit = Fit.SQUASH_CROP) -> NDArray[np.uint8]:
     """Resize a frame (bilinear) and cut the network's input out of its centre.

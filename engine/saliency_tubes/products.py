@@ -1,7 +1,7 @@
 """What is made of a clip's frames in one pass over them: videos, a GIF, a contact sheet, pictures."""
 
 from collections.abc import Callable, Collection, Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Protocol
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from . import render, writers
 from .comparison import Caption, Comparison
+from .errors import SourceError
 from .painter import UNKNOWN_SECONDS, Painter, Scene, fitted_wh
 from .pipeline import ahead
 from .preprocess import crop
@@ -19,6 +20,7 @@ from .video_sink import VideoSink
 _GIF_FRAMES, _GIF_LONGEST = 48, 360
 _SHEET_FRAMES, _SHEET_LONGEST = 8, 480
 _PANEL_LONGEST = 960
+_LONGEST_VIDEO = 16_384  # pixels: H.264 takes no more
 _FASTEST_SECONDS, _SLOWEST_SECONDS = 1 / 30, 0.5  # a GIF keeps the clip's own pace within these bounds
 
 
@@ -49,12 +51,21 @@ def draw(painter: Painter, products: Sequence[Product], progress: Callable[[str]
     length = painter.explanation.clip.length
     wanted = frozenset[int]().union(*(product.indices for product in products))
     frames = range(length) if len(wanted) == length else sorted(wanted)
-    for done, frame in enumerate(ahead(painter.explanation.source.read(frames))):
-        progress(f"drawing frame {done + 1} of {len(frames)}")
-        scene = Scene(painter, frame)
-        for product in products:
-            if frame.index in product.indices:
-                product.take(scene)
+    clip = painter.explanation.source
+    done = 0
+    with closing(clip.read(frames)) as stream, closing(ahead(stream)) as scenes:
+        for frame in scenes:
+            done += 1
+            progress(f"drawing frame {done} of {len(frames)}")
+            scene = Scene(painter, frame)
+            for product in products:
+                if frame.index in product.indices:
+                    product.take(scene)
+    if done < len(frames):
+        raise SourceError(
+            f"{clip.name} gave {len(frames)} frames when it was explained, and {done} when it was to be drawn: is "
+            "something changing it? Explain it again"
+        )
 
 
 class Overlay:
@@ -64,11 +75,12 @@ class Overlay:
         clip = painter.explanation.clip
         self.indices = range(clip.length)
         self._path, self._position = path, position
-        self._sink = open_files.enter_context(VideoSink(path, clip.size_wh, audio_from=painter.sound))
+        size_wh = fitted_wh(clip.size_wh, _LONGEST_VIDEO)
+        self._sink = open_files.enter_context(VideoSink(path, size_wh, audio_from=painter.sound))
 
     def take(self, scene: Scene) -> None:
         """Draw and encode it."""
-        self._sink.write(scene.painted(self._position), scene.seconds)
+        self._sink.write(scene.painted(self._position, _LONGEST_VIDEO), scene.seconds)
 
     def finish(self) -> Iterable[Path]:
         """The video, which ends when its context does."""

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .choices import SamplingName
+from .choices import SamplingName, choice
 from .errors import OptionError, SourceError
 
 _OPTIONS = {SamplingName.STEPPED: ("step", "max_frames"), SamplingName.DENSE: ("stride", "overlap")}
@@ -56,11 +57,12 @@ class Sampling:
     overlap: float = 0.5
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "name", choice(SamplingName, "sampling", self.name))  # plain strings are taken, too
         for name in ("step", "max_frames", "stride"):
             value = getattr(self, name)
-            if value < 1:
+            if not isinstance(value, Integral) or value < 1:
                 raise OptionError(f"{name} is {value}: expected a whole number of at least 1")
-        if not 0 <= self.overlap < 1:
+        if not isinstance(self.overlap, Real) or not 0 <= self.overlap < 1:
             raise OptionError(
                 f"overlap is {self.overlap}: expected a number from 0 to below 1, the share of a window that the next "
                 "one covers, too; at 1 the windows would stand still"

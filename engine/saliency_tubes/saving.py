@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import render, writers
-from .choices import Artifact, choice
+from .choices import Artifact, parse_artifacts
+from .comparison import MOST_PANELS
 from .explanation import Explanation, folder_name
 from .painter import Painter
 from .style import Style
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _ONCE = frozenset({Artifact.HTML, Artifact.COMPARISON})  # what is written once a run, with all its labels
 _TOGETHER = _ONCE | {Artifact.TIMELINE}
 _LONGEST_NAME = 100
+_AT_ONCE = 8  # folders that are drawn in one pass over the clip: each has an encoder with threads and buffers
 Job = Callable[[], Path]
 
 
@@ -53,9 +55,10 @@ def save(
 ) -> tuple[Path, ...]:
     """Write the chosen artifacts of every label; see `Explanation.save`."""
     started = time.perf_counter()
-    chosen = frozenset(choice(Artifact, "artifact", one) for one in artifacts)
-    if len(explanation.tubes) == 1:
-        chosen -= {Artifact.COMPARISON}  # with what?
+    chosen = parse_artifacts(artifacts)
+    if Artifact.COMPARISON in chosen and not 2 <= len(explanation.tubes) <= MOST_PANELS:
+        chosen -= {Artifact.COMPARISON}
+        on_note(f"comparison.mp4 is left out: it takes 2 to {MOST_PANELS} labels, here are {len(explanation.tubes)}")
     painter = Painter(explanation, style)
     with ExitStack() as stack:
         folders = [
@@ -120,12 +123,15 @@ def _draw(
         return [], []
     from .products import draw  # late: who wants crops and numbers needs no encoder
 
-    with ExitStack() as open_files:
-        products = [(folder.staging, one) for folder in folders for one in _products(folder, painter, open_files)]
-        if products:
-            draw(painter, [product for _, product in products], progress)
-        drawn = [(staging, list(product.finish())) for staging, product in products]
-    notes = [note for _, product in products for note in product.notes]
+    drawn, notes = [], []
+    for start in range(0, len(folders), _AT_ONCE):
+        some = folders[start : start + _AT_ONCE]
+        with ExitStack() as open_files:
+            products = [(folder.staging, one) for folder in some for one in _products(folder, painter, open_files)]
+            if products:
+                draw(painter, [product for _, product in products], progress)
+            drawn += [(staging, list(product.finish())) for staging, product in products]
+        notes += [note for _, product in products for note in product.notes]
     return drawn, list(dict.fromkeys(notes))
 
 

@@ -46,13 +46,17 @@ class Soundtrack:
 
     @classmethod
     def of(cls, source: Path) -> "Soundtrack | None":
-        """The sound of a file; None where it has none, or none that can be read."""
-        try:
-            with open_container(source) as container:
-                known = bool(container.streams.audio) and container.streams.audio[0].codec_context is not None
-            return cls(source) if known else None
-        except SourceError:
-            return None
+        """The sound of a file; None where it has none.
+
+        Raises:
+            SourceError: it has some, which no decoder knows, or the file cannot be opened any more.
+        """
+        with open_container(source) as container:
+            if not container.streams.audio:
+                return None
+            if container.streams.audio[0].codec_context is None:
+                raise SourceError(f"the sound of {source} is of a kind that FFmpeg does not know")
+        return cls(source)
 
     def add_to(self, output: "av.container.OutputContainer") -> None:
         """Give the output a stream for the sound; before its header is written."""

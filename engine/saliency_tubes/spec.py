@@ -115,7 +115,7 @@ class ModelSpec:
         """The name of class `index`, or None when the file carries no names."""
         return None if self.labels is None else self.labels[index]
 
-    def label_index(self, label: int | str) -> int:
+    def label_index(self, label: int | np.integer | str) -> int:
         """The class index that `label` stands for.
 
         Args:

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .tube import Tube
-from .upsample import upsample
+from .upsample import upsample, upsample_time
 
 BORDER = 0.1  # how wide the border is, as a share of the crop's width and height
 _GRID = 50  # places along the crop's sides that a tube is looked at; the border is five of them
@@ -136,7 +136,7 @@ def _moments(weights: NDArray[np.float64], places: NDArray[np.float64]) -> tuple
 def _small_values(tube: Tube, length: int) -> Iterator[NDArray[np.float32]]:
     """The tube in (n, 50, 50) chunks, `length` frames in all."""
     scale = np.float32(0 if tube.is_constant else 1 / (tube.high - tube.low))
-    track = tube.track(length)
+    track = upsample_time(tube.map, length)
     for start in range(0, length, _CHUNK):
         piece = track[start : start + _CHUNK]
         values = (upsample(piece, (len(piece), _GRID, _GRID)) - np.float32(tube.low)) * scale

@@ -4,6 +4,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 
@@ -20,7 +21,7 @@ from .video import Clip
 from .view import View, highest
 
 # Maps kept of each window beside the wanted ones, while the classes to explain are not known yet: 1.5 kB each.
-_SPARE = 7
+_SPARE = 3
 _ROUNDS = 4  # one for all windows, one for a length that was announced wrongly, one for maps that were not kept
 
 
@@ -37,7 +38,7 @@ class Survey:
         size_wh: the size of the video's frames.
         timestamps: (L,) float64, seconds of every frame after the first; between frames that the network saw they are
             interpolated. NaN where the source has no times.
-        sha256: SHA-256, in hexadecimal, of all crops that the network saw, window by window.
+        sha256: SHA-256, in hexadecimal, of the SHA-256 of every window's crops, one after the other.
         reading, network: seconds spent on each, over all windows.
     """
 
@@ -105,22 +106,24 @@ class Surveyor:
         return self._view.wanted.labels(np.mean([self._logits[window] for window in windows], axis=0))
 
     def _visit(self, windows: list[Window], wanted: list[int]) -> None:
-        stream = ahead(stream_crops(self._clip, windows, self._spec.preprocessing, self._view.fit))
+        read = stream_crops(self._clip, windows, self._spec.preprocessing, self._view.fit)
         done = 0
-        for group in _groups(stream, self._batch):
-            self._progress(f"window {done + 1} of {len(windows)}")
-            started = time.perf_counter()
-            activations = self._run(np.stack([crops.frames for crops in group]))
-            self._network += time.perf_counter() - started
-            for crops, logits, features in zip(group, activations.logits, activations.features, strict=True):
-                self._keep(crops, logits, features, wanted)
-            done += len(group)
+        with closing(read), closing(ahead(read)) as stream:
+            for group in _groups(stream, self._batch):
+                self._progress(f"window {done + 1} of {len(windows)}")
+                started = time.perf_counter()
+                activations = self._run(np.stack([crops.frames for crops in group]))
+                self._network += time.perf_counter() - started
+                for crops, logits, features in zip(group, activations.logits, activations.features, strict=True):
+                    self._keep(crops, logits, features, wanted)
+                done += len(group)
 
     def _keep(
         self, crops: Crops, logits: NDArray[np.float32], features: NDArray[np.float32], wanted: list[int]
     ) -> None:
-        self._sum += logits
-        self._logits[crops.window] = logits.copy()
+        if crops.window not in self._logits:  # run again for its maps alone: what it said at first stands
+            self._sum += logits
+            self._logits[crops.window] = logits.copy()
         self._digests[crops.window] = hashlib.sha256(crops.frames.data).digest()
         self._times.update(zip(crops.window.indices, crops.timestamps.tolist(), strict=True))
         self._size_wh = crops.size_wh

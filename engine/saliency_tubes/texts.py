@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .spec import ModelSpec
 
 
-def run_document(explanation: "Explanation", folders: tuple[Path, ...]) -> dict[str, Any]:
+def run_document(explanation: "Explanation", folders: tuple[Path, ...], notes: list[str]) -> dict[str, Any]:
     """What `tubes run --json` prints, as JSON types."""
     together = folders[len(explanation.tubes) :]
     report = _report(folders)
@@ -28,7 +28,7 @@ def run_document(explanation: "Explanation", folders: tuple[Path, ...]) -> dict[
         "report": None if report is None else str(report),
         "windows": len(explanation.windows),
         "device": explanation.model.device,
-        "notes": explanation.notes,
+        "notes": [*explanation.notes, *notes],
     }
 
 

@@ -77,14 +77,35 @@ class Tube:
         Raises:
             DependencyError: matplotlib is not installed.
         """
-        from .plot import plot_tube
+        from .plot import MOST_SLICES, plot_tube
 
+        T, H, W = self.shape
+        steps = sorted(set(np.linspace(0, T - 1, MOST_SLICES).round().astype(int).tolist()))
+        volume = upsample(upsample_time(self.map, T)[steps], (len(steps), H, W))
+        slices = np.clip(_normalised(volume, self.low, self.high), 0, 1)
         heading = f"class {self.label}" if title is None else title
-        return plot_tube(self.values, self.low, self.high, title=heading, times=times)
+        return plot_tube(slices, steps, self.energy, self.low, self.high, title=heading, times=times)
 
-    def track(self, frames: int) -> NDArray[np.float32]:
-        """The raw map at every frame of the clip that it spans: (frames, h, w) float32, splines along time."""
-        return upsample_time(self.map, frames)
+    def track(self, frame_indices: NDArray[np.int64]) -> NDArray[np.float32]:
+        """The raw map at every frame of the clip, from the first that the tube has a step for to the last.
+
+        Args:
+            frame_indices: (T,) int64, the places in the clip of the tube's steps of time, ascending.
+
+        Returns:
+            (n, h, w) float32. At a step's own frame it is the map that `values` shows there; between such frames it is
+            interpolated linearly, and where a short clip's frame has several steps, it is their mean.
+        """
+        steps = upsample_time(self.map, self.shape[0])
+        frames, inverse, counts = np.unique(frame_indices, return_inverse=True, return_counts=True)
+        places = np.bincount(inverse, weights=np.arange(len(inverse))) / counts
+        if len(frames) == frames[-1] - frames[0] + 1 == len(steps):  # every frame has its own
+            return steps
+        at = np.interp(np.arange(frames[0], frames[-1] + 1), frames, places)
+        before = np.floor(at).astype(np.intp)
+        share = (at - before).astype(np.float32)[:, None, None]
+        between = steps[before] * (1 - share) + steps[np.minimum(before + 1, len(steps) - 1)] * share
+        return np.asarray(between, dtype=np.float32)
 
 
 def build_tubes(labels: Sequence[int], maps: NDArray[np.float32], shape: tuple[int, int, int]) -> tuple[Tube, ...]:
@@ -103,7 +124,9 @@ def build_tubes(labels: Sequence[int], maps: NDArray[np.float32], shape: tuple[i
         volumes = [volume.copy() for volume in volumes]
     tubes = []
     for label, raw, volume in zip(labels, maps, volumes, strict=True):
-        low, high = _range(raw, float(volume.min()), float(volume.max()))
+        low, high = float(volume.min()), float(volume.max())
+        if raw.min() == raw.max():  # asked of the raw map: upsampling rounds
+            low = high = float(raw.flat[0])
         tube = Tube(label, raw, shape, low, high)
         vars(tube)["values"] = _normalised(volume, low, high)  # they are here already
         tubes.append(tube)
@@ -128,10 +151,14 @@ def merged_tube(
     """
     merged = merge(windows, maps, length)
     shape = (length, *size_hw)
+    value = float(maps[0].flat[0])
+    if all((raw == value).all() for raw in maps):  # asked of the raw maps: merging rounds
+        merged.fill(value)
+        return Tube(label, merged, shape, value, value)
     low, high = np.inf, -np.inf
     for volume in _upsampled(merged, shape):
         low, high = min(low, float(volume.min())), max(high, float(volume.max()))
-    return Tube(label, merged, shape, *_range(merged, low, high))
+    return Tube(label, merged, shape, low, high)
 
 
 def merge(windows: Sequence[Window], maps: Sequence[NDArray[np.float32]], length: int) -> NDArray[np.float32]:
@@ -163,11 +190,6 @@ def _upsampled(raw: NDArray[np.float32], shape: tuple[int, int, int]) -> Iterato
     for start in range(0, T, _CHUNK):
         piece = track[start : start + _CHUNK]
         yield upsample(piece, (len(piece), H, W))
-
-
-def _range(raw: NDArray[np.float32], low: float, high: float) -> tuple[float, float]:
-    """What is shown as 0 and as 1; equal for a constant map, which only the raw one tells: the other one is rounded."""
-    return (low, high) if raw.min() != raw.max() else (float(raw.flat[0]),) * 2
 
 
 def _normalised(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.float32]:

@@ -78,6 +78,7 @@ class VideoFile:
                 raise self._nothing_decodes()
             self._view = View.of(first, stream)
         self.size_wh = self._view.size_wh
+        self._state = _state(path)
         check_pixels(*self.size_wh, str(path))
 
     def read(self, indices: Sequence[int]) -> Generator[Frame]:
@@ -87,8 +88,11 @@ class VideoFile:
         so that `length` and `notes` are right once the iterator is exhausted; where that does not matter, leave early.
 
         Raises:
-            SourceError: nothing in the file can be decoded, or a frame cannot be converted.
+            SourceError: nothing in the file can be decoded, a frame cannot be converted, or the file has changed
+                since it was opened.
         """
+        if _state(self.path) not in (None, self._state):  # one that is gone is told below
+            raise SourceError(f"{self.path} has changed since it was opened: wait until it is whole, and start again")
         wanted = iter(indices)
         target = next(wanted, None)
         time = math.nan
@@ -120,6 +124,15 @@ class VideoFile:
             f"have more than {MAX_PIXELS // 1_000_000} million pixels. Copy it again from its source, or convert it "
             "with ffmpeg"
         )
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    """What tells whether a file is still the same: its size and when it was written; None where it is gone."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_size, status.st_mtime_ns
 
 
 class FrameFolder:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ._opencv import cv2
 from .cores import usable_cores
+from .errors import SourceError
 from .soundtrack import Soundtrack
 
 _TICKS = 90_000  # a second: the clock of MPEG, a multiple of every usual frame rate
@@ -72,6 +73,7 @@ class VideoSink:
         self._threads = threads or _ENCODERS
         self._sound: Soundtrack | None = None
         self._held: tuple[NDArray[np.uint8], int] | None = None  # the last frame, until it is known how long it lasts
+        self._latest = -math.inf
         self._ticks = _LONE_FRAME_TICKS  # how long the frame before it lasted
         self._encoding: Future[None] | None = None
 
@@ -95,17 +97,19 @@ class VideoSink:
 
         Args:
             rgb: (h, w, 3) uint8 RGB of the sink's size.
-            seconds: when it is shown, later than the frame before.
+            seconds: when it is shown, later than the frame before. Less than a tick of 1/90000 s later is rounded up.
 
         Raises:
-            ValueError: the size is another, or the time is not later than the one before.
+            ValueError: the size is another, or the time is earlier than the one before.
             OSError: a frame before this one could not be written.
         """
         if (rgb.shape[1], rgb.shape[0]) != self._size_wh:
             raise ValueError(f"expected a frame of {self._size_wh}, got {(rgb.shape[1], rgb.shape[0])}")
-        if not math.isfinite(seconds) or (self._held is not None and round(seconds * _TICKS) <= self._held[1]):
-            raise ValueError(f"expected a time after {self._held and self._held[1] / _TICKS} s, got {seconds}")
-        frame = _to_yuv(rgb), round(seconds * _TICKS)
+        if not math.isfinite(seconds) or seconds <= self._latest:
+            raise ValueError(f"expected a time after {self._latest} s, got {seconds}")
+        self._latest = seconds
+        ticks = round(seconds * _TICKS)
+        frame = _to_yuv(rgb), ticks if self._held is None else max(ticks, self._held[1] + 1)
         if self._held is not None:
             self._ticks = frame[1] - self._held[1]
             self._submit()
@@ -137,7 +141,10 @@ class VideoSink:
 
     def _open(self) -> None:
         if self._source is not None:
-            self._sound = Soundtrack.of(self._source)
+            try:
+                self._sound = Soundtrack.of(self._source)
+            except SourceError:
+                self.notes = ("the sound of the video cannot be read and is left out",)
         try:
             self._start()
         except (av.error.InvalidDataError, av.error.ArgumentError, av.error.EncoderNotFoundError, ValueError):

@@ -203,6 +203,8 @@ def test_wrong_arguments_are_errors_before_a_clip_is_opened(loaded: TubeModel) -
         loaded.explain_many(["nowhere.mp4"], CLASSES)
     with pytest.raises(LabelError, match="top_k is 9"):
         loaded.explain_many(["nowhere.mp4"], top_k=9)
+    with pytest.raises(OptionError, match="there is no artifact 'poster'"):
+        loaded.explain_many(["nowhere.mp4"], artifacts=["poster"])
     with pytest.raises(OptionError, match="batch is 0: expected a whole number of at least 1"):
         loaded.explain_many(["nowhere.mp4"], batch=0)
 

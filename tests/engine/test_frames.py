@@ -3,14 +3,19 @@ import math
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
 from clips import moving_square, write_folder, write_video
 from saliency_tubes import decoding
+from saliency_tubes.choices import Fit
+from saliency_tubes.crops import read_crops
 from saliency_tubes.errors import OptionError, OutputError, SourceError
 from saliency_tubes.frames import centre_crop, extract_frames
+from saliency_tubes.sampling import Sampling
 from saliency_tubes.video import VideoFile, open_clip
+from tiny import tiny_spec
 
 
 @pytest.fixture
@@ -133,3 +138,22 @@ def test_the_rest_of_a_video_is_not_decoded(mp4: Path, tmp_path: Path, monkeypat
     extract_frames(VideoFile(mp4, threads=1), tmp_path / "out", step=1, max_frames=2)
 
     assert 2 <= len(decoded) < 20
+
+
+def test_a_file_that_announces_too_few_frames_gives_all_that_are_asked_for(tmp_path: Path) -> None:
+    """A fragmented MP4's header counts its first fragment only."""
+    path = tmp_path / "fragments.mp4"
+    with av.open(str(path), "w", options={"movflags": "frag_keyframe"}) as container:
+        stream = container.add_stream("libx264", rate=10)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        stream.codec_context.gop_size = 5
+        for frame in moving_square(40):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode(None))
+    assert open_clip(path).length == 5
+
+    taken = extract_frames(path, tmp_path / "out")
+
+    assert taken.indices == tuple(range(5, 40, 6))
+    crops = read_crops(open_clip(path), tiny_spec(), Sampling.stepped(), Fit.WHOLE)
+    assert crops.window.last == 35

@@ -43,6 +43,10 @@ def test_an_explanation_holds_what_the_network_saw_and_said(model: TubeModel) ->
     assert explanation.tube.values.max() == 1
 
 
+def test_a_label_may_be_numpys(model: TubeModel) -> None:
+    assert model.explain(moving_square(20), np.argmax([0, 0, 1])).tube.label == 2
+
+
 def test_maps_add_up_to_the_logits(model: TubeModel) -> None:
     explanation = model.explain(moving_square(20), label=range(5))
 
@@ -148,7 +152,7 @@ def test_a_clip_that_keeps_changing_is_an_error_not_a_loop(model: TubeModel, mon
 
         def read(self, _: list[int]) -> object:
             self.length += 1
-            return iter(())
+            return (frame for frame in ())
 
     monkeypatch.setattr("saliency_tubes.model.open_clip", lambda _: Growing())
 

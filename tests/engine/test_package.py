@@ -11,6 +11,8 @@ def test_the_public_names_are_these() -> None:
         "Explanation",
         "ModelSpec",
         "SaliencyTubesError",
+        "Sampling",
+        "Style",
         "Tube",
         "TubeModel",
         "__version__",

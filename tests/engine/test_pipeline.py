@@ -194,14 +194,22 @@ def test_sources_that_break_off_do_so_after_what_came_before(batch: int) -> None
         next(results)
 
 
-def test_an_error_of_ours_goes_through_and_stops_everything() -> None:
-    def explain(batch: Sequence[int]) -> Sequence[int]:
-        raise ZeroDivisionError
+@pytest.mark.parametrize("stage", ["read", "explain", "finish"])
+def test_what_nobody_foresaw_is_that_sources_error_and_stops_no_other(stage: str) -> None:
+    def trip(n: int) -> int:
+        return n // (n - 4)
 
-    before = threading.active_count()
-    with pytest.raises(ZeroDivisionError):
-        list(overlapped(range(9), stages(explain=explain), batch=1, streams=2, workers=2))
-    assert threading.active_count() == before
+    def explain(batch: Sequence[int]) -> Sequence[int]:
+        return [trip(n) for n in batch]
+
+    chosen = stages(**{stage: explain if stage == "explain" else trip})
+    results = dict(overlapped(range(9), chosen, batch=3, streams=2, workers=2))
+
+    error = results.pop(4)
+    assert isinstance(error, SaliencyTubesError)
+    assert "did not foresee (ZeroDivisionError: integer" in str(error)
+    assert isinstance(error.__cause__, ZeroDivisionError)
+    assert results == {n: n // (n - 4) for n in range(9) if n != 4}
 
 
 def test_leaving_early_ends_all_threads() -> None:

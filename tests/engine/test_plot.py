@@ -2,6 +2,7 @@ import io
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -10,8 +11,11 @@ from numpy.typing import NDArray
 
 pytest.importorskip("matplotlib")
 
-from saliency_tubes.plot import TubeFigure, plot_tube
+from saliency_tubes.plot import TubeFigure
+from saliency_tubes.plot import plot_tube as plot_slices
+from saliency_tubes.sampling import Window
 from saliency_tubes.style import Style
+from saliency_tubes.tube import build_tubes, merged_tube
 
 
 @pytest.fixture
@@ -19,18 +23,23 @@ def values() -> NDArray[np.float32]:
     return np.random.default_rng(0).random((16, 12, 14), dtype=np.float32)
 
 
+def plot_tube(values: NDArray[np.float32], *ends: float, **options: Any) -> TubeFigure:
+    """All of a tube's steps, and their means as its energy."""
+    return plot_slices(values, range(len(values)), values.mean(axis=(1, 2)), *ends, **options)
+
+
 def png(figure: TubeFigure) -> NDArray[np.uint8]:
     image = cv2.imdecode(np.frombuffer(figure._repr_png_(), dtype=np.uint8), cv2.IMREAD_COLOR_RGB)
     return np.asarray(image, dtype=np.uint8)
 
 
-def test_eight_slices_energy_and_a_colour_bar(values: NDArray[np.float32]) -> None:
+def test_slices_energy_and_a_colour_bar(values: NDArray[np.float32]) -> None:
     times = np.arange(16) / 8
 
     figure = plot_tube(values, -2.0, 5.0, title="bowling $5 a_b", times=times)
 
     *slices, energy, bar = figure.axes
-    assert len(slices) == 8
+    assert len(slices) == 16
     assert [axes.get_title() for axes in (slices[0], slices[-1])] == ["0.00 s", "1.88 s"]
     np.testing.assert_array_equal(slices[0].images[0].get_array(), values[0])
     np.testing.assert_array_equal(slices[-1].images[0].get_array(), values[-1])
@@ -66,7 +75,7 @@ def test_times_that_are_not_all_known_are_not_shown(values: NDArray[np.float32])
 def test_a_notebook_shows_the_figure_by_itself_in_the_styles_colours(values: NDArray[np.float32]) -> None:
     values[:] = 1
 
-    image = png(plot_tube(values, 0.0, 1.0, style=Style(colormap="viridis")))  # type: ignore[arg-type]
+    image = png(plot_tube(values[:8], 0.0, 1.0, style=Style(colormap="viridis")))  # type: ignore[arg-type]
 
     assert image.shape[1] > 1000
     assert (np.abs(image.astype(int) - (253, 231, 37)).max(axis=-1) < 4).mean() > 0.2
@@ -108,7 +117,7 @@ def test_it_saves_as_any_figure_does(values: NDArray[np.float32]) -> None:
 def test_pyplot_and_its_state_are_not_needed(values: NDArray[np.float32]) -> None:
     script = (
         "import sys, numpy as np; from saliency_tubes.plot import plot_tube\n"
-        "plot_tube(np.ones((3, 4, 4), dtype=np.float32), 0.0, 1.0)._repr_png_()\n"
+        "plot_tube(np.ones((3, 4, 4), dtype=np.float32), [0, 1, 2], np.ones(3, dtype=np.float32), 0.0, 1.0)._repr_png_()\n"
         "print('matplotlib.pyplot' in sys.modules)"
     )
 
@@ -127,3 +136,21 @@ def test_where_matplotlib_is_missing_the_error_names_the_mend(tmp_path: Path) ->
         "DependencyError: plots need matplotlib, which does not load here (no such thing): pip install matplotlib"
         in (result.stderr)
     )
+
+
+def test_a_tube_plots_eight_of_its_steps(values: NDArray[np.float32]) -> None:
+    (tube,) = build_tubes([3], values[None, :8, :7, :7], (16, 28, 28))
+
+    *slices, energy, _ = tube.plot(times=np.arange(16) / 8).axes
+
+    assert len(slices) == 8
+    np.testing.assert_allclose(slices[0].images[0].get_array(), tube.values[0], atol=1e-6)
+    np.testing.assert_allclose(slices[-1].images[0].get_array(), tube.values[-1], atol=1e-6)
+    np.testing.assert_allclose(energy.lines[0].get_ydata(), tube.energy)
+
+
+def test_a_whole_videos_tube_is_not_made_to_be_plotted() -> None:
+    tube = merged_tube(0, [Window((0, 1999))], [np.eye(4, dtype=np.float32)[None].repeat(2, 0)], 2000, (224, 224))
+
+    assert len(tube.plot("long").axes) == 10
+    assert "values" not in vars(tube)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from saliency_tubes.choices import Fit
 from saliency_tubes.errors import SourceError
-from saliency_tubes.preprocess import crop, crop_box
+from saliency_tubes.preprocess import CropBox, crop, crop_box
 from saliency_tubes.spec import Preprocessing
 
 
@@ -60,7 +60,7 @@ def test_the_box_is_where_the_crop_was_cut(fit: Fit, size_wh: tuple[int, int]) -
 
     assert cut[0, 0, :2] / 255 == pytest.approx((box.left, box.top), abs=0.01)
     assert cut[-1, -1, :2] / 255 == pytest.approx((box.right, box.bottom), abs=0.01)
-    assert box.is_whole == (fit is Fit.WHOLE)
+    assert (box == CropBox(0, 0, 1, 1)) == (fit is Fit.WHOLE)
 
 
 def test_a_frame_that_is_one_long_line_is_refused_by_its_short_side() -> None:

@@ -78,6 +78,10 @@ def test_a_video_shorter_than_a_window_is_one_window_over_all_of_it(length: int)
         ({"stride": 0}, "stride is 0: expected a whole number of at least 1"),
         ({"step": 0}, "step is 0: expected"),
         ({"max_frames": -1}, "max_frames is -1: expected"),
+        ({"stride": 2.5}, "stride is 2.5: expected a whole number"),
+        ({"step": "2"}, "step is 2: expected a whole number"),
+        ({"overlap": "half"}, "overlap is half: expected a number from 0"),
+        ({"name": "random"}, "there is no sampling 'random': choose among uniform, stepped, dense"),
         ({"overlap": 1.0}, "overlap is 1.0: expected a number from 0 to below 1.*stand still"),
         ({"overlap": -0.1}, "overlap is -0.1: expected"),
         ({"overlap": float("nan")}, "overlap is nan: expected"),
@@ -85,4 +89,8 @@ def test_a_video_shorter_than_a_window_is_one_window_over_all_of_it(length: int)
 )
 def test_values_that_mean_nothing_are_refused(options: dict[str, float], message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        Sampling(SamplingName.DENSE, **options)  # type: ignore[arg-type]
+        Sampling(**{"name": SamplingName.DENSE} | options)  # type: ignore[arg-type]
+
+
+def test_a_name_may_come_as_plain_text() -> None:
+    assert Sampling("dense").windows(1000, 16) == Sampling.dense().windows(1000, 16)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import av
 import cv2
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from clips import moving_square, write_folder, write_video
 from numpy.typing import NDArray
-from saliency_tubes import TubeModel, load_model, render
+from saliency_tubes import TubeModel, load_model, render, saving
 from saliency_tubes.choices import USEFUL, Artifact, Fit
 from saliency_tubes.errors import OutputError, SourceError
 from saliency_tubes.painter import Painter
@@ -18,6 +19,7 @@ from saliency_tubes.preprocess import crop
 from saliency_tubes.products import spread
 from saliency_tubes.sampling import Sampling
 from saliency_tubes.style import Style
+from saliency_tubes.video_sink import VideoSink
 from tiny import write_tiny
 
 
@@ -94,12 +96,6 @@ def test_nothing_together_is_no_folder(model: TubeModel, video: Path, tmp_path: 
 
     assert [folder.name for folder in folders] == ["3", "1"]
     assert names(tmp_path / "square") == {"3", "1"}
-
-
-def test_one_label_is_compared_with_nothing(model: TubeModel, video: Path, tmp_path: Path) -> None:
-    (folder,) = model.explain(video, 3).save(tmp_path, artifacts=["comparison", "sheet"])
-
-    assert names(folder) == {"sheet.png", "info.json"}
 
 
 def test_very_many_labels_have_a_folder_name_that_fits(tmp_path: Path) -> None:
@@ -191,6 +187,86 @@ def test_a_clip_that_vanished_is_an_error_and_leaves_nothing(model: TubeModel, v
     with pytest.raises(SourceError, match=r"copy\.mp4 cannot be opened"):
         explanation.save(tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_a_clip_that_changed_is_an_error_and_leaves_nothing(model: TubeModel, video: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy.mp4"
+    copy.write_bytes(video.read_bytes())
+    explanation = model.explain(copy, 1)
+    write_video(copy, moving_square(12))
+
+    with pytest.raises(SourceError, match=r"copy\.mp4 has changed since it was opened: wait until it is whole"):
+        explanation.save(tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("artifact", ["overlay", "sheet", "html", "gif"])
+def test_frames_that_are_missing_when_it_is_drawn_are_an_error(
+    model: TubeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, artifact: str
+) -> None:
+    explanation = model.explain(moving_square(20), 1)
+    whole = explanation.source.read
+    monkeypatch.setattr(
+        explanation.source, "read", lambda indices: (frame for frame in whole(indices) if frame.index < 9)
+    )
+
+    with pytest.raises(
+        SourceError, match=r"array gave \d+ frames when it was explained, and \d when it was to be drawn"
+    ):
+        explanation.save(tmp_path / "out", artifacts=[artifact])
+    assert not (tmp_path / "out").exists()
+
+
+def test_many_labels_are_drawn_in_groups(
+    model: TubeModel, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_now, most = [0], [0]
+    enter, leave = VideoSink.__enter__, VideoSink.__exit__
+
+    def entered(sink: VideoSink) -> VideoSink:
+        open_now[0] += 1
+        most[0] = max(most[0], open_now[0])
+        return enter(sink)
+
+    def left(sink: VideoSink, *error: Any) -> None:
+        open_now[0] -= 1
+        leave(sink, *error)
+
+    monkeypatch.setattr(saving, "_AT_ONCE", 2)
+    monkeypatch.setattr(VideoSink, "__enter__", entered)
+    monkeypatch.setattr(VideoSink, "__exit__", left)
+
+    folders = model.explain(video, range(5)).save(tmp_path, artifacts=["overlay", "html"])
+
+    assert most == [2]
+    assert all(len(decoded(folder / "overlay.mp4")[0]) == 31 for folder in folders[:5])
+    assert (folders[5] / "report.html").is_file()
+
+
+@pytest.mark.parametrize(("labels", "count"), [([3], 1), (range(5), 5)])
+def test_a_comparison_that_cannot_be_is_left_out_and_told(
+    model: TubeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labels: list[int], count: int
+) -> None:
+    monkeypatch.setattr(saving, "MOST_PANELS", 4)
+    notes: list[str] = []
+
+    model.explain(moving_square(8), labels).save(tmp_path, artifacts=["comparison"], on_note=notes.append)
+
+    assert notes == [f"comparison.mp4 is left out: it takes 2 to 4 labels, here are {count}"]
+
+
+def test_frames_longer_than_a_video_can_be_are_made_smaller(model: TubeModel, tmp_path: Path) -> None:
+    frames = np.zeros((2, 20, 17_000, 3), dtype=np.uint8)
+
+    (folder,) = model.explain(frames, 1).save(tmp_path, artifacts=["overlay"])
+
+    assert decoded(folder / "overlay.mp4")[1][0].shape[1] == 16_384
+
+
+def test_one_artifact_may_come_as_its_name(model: TubeModel, tmp_path: Path) -> None:
+    (folder,) = model.explain(moving_square(8), 1).save(tmp_path, artifacts="timeline")
+
+    assert names(folder) == {"timeline.png", "info.json"}
 
 
 def test_somebody_elses_folder_for_all_labels_stops_it_before_anything_is_replaced(

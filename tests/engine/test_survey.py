@@ -1,5 +1,6 @@
 """Whole videos, window by window."""
 
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from saliency_tubes import TubeModel, load_model
 from saliency_tubes.choices import Fit
 from saliency_tubes.errors import ModelFileError, SourceError
-from saliency_tubes.preprocess import crop
+from saliency_tubes.preprocess import CropBox, crop
 from saliency_tubes.sampling import Sampling
 from saliency_tubes.session import Activations
 from saliency_tubes.survey import Survey, Surveyor
@@ -184,6 +185,18 @@ def test_a_clip_that_is_never_twice_as_long_is_an_error(model: TubeModel) -> Non
         model.explain(clip, 0, sampling="dense")
 
 
+def test_an_error_on_the_way_leaves_no_thread_and_no_open_file(model: TubeModel, tmp_path: Path) -> None:
+    clip = write_video(tmp_path / "clip.mp4", moving_square(60))
+    network = Network([np.zeros(5, dtype=np.float32)], 5)
+    before = threading.active_count()
+
+    with pytest.raises(IndexError, match="out of range") as kept:
+        network.survey(VideoFile(clip), Wanted())
+
+    assert kept.value
+    assert threading.active_count() == before
+
+
 def test_a_network_that_overflows_says_so(tmp_path: Path) -> None:
     broken = load_model(
         write_tiny(
@@ -205,7 +218,7 @@ def test_windows_are_fitted_as_asked(model: TubeModel, fit: Fit) -> None:
 
     seen = [crop(frames[i], model.spec.preprocessing, fit) for i in explanation.frame_indices]
     np.testing.assert_array_equal(explanation.frames, seen)
-    assert explanation.box.is_whole == (fit is Fit.WHOLE)
+    assert (explanation.box == CropBox(0, 0, 1, 1)) == (fit is Fit.WHOLE)
 
 
 def test_the_memory_of_a_survey_hardly_grows_with_the_video(model: TubeModel) -> None:

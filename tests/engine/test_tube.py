@@ -1,6 +1,8 @@
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
-from saliency_tubes.sampling import Sampling, Window
+from saliency_tubes.sampling import Sampling, Window, uniform
 from saliency_tubes.tube import build_tubes, merge, merged_tube
 from saliency_tubes.upsample import upsample
 
@@ -97,18 +99,56 @@ def test_a_merged_tube_is_normalised_once_and_the_same_in_chunks() -> None:
 
 
 def test_a_merged_map_that_is_constant_says_so() -> None:
-    tube = merged_tube(0, [Window((0, 1))], [np.full((1, 2, 2), 3, dtype=np.float32)], 2, (4, 4))
+    """Splines and means of it round: what is left of that must not be stretched to a picture."""
+    windows = Sampling.dense(2, 0.5).windows(200, 16)
+
+    tube = merged_tube(0, windows, [np.full((8, 7, 7), 0.37, dtype=np.float32)] * len(windows), 200, (28, 28))
 
     assert tube.is_constant
     assert not tube.values.any()
+    assert tube.low == np.float32(0.37)
 
 
-def test_the_track_of_a_window_has_a_step_for_every_frame_it_spans() -> None:
+def test_windows_of_different_constants_are_no_constant_map() -> None:
+    maps = [np.full((1, 2, 2), value, dtype=np.float32) for value in (1, 2)]
+
+    assert not merged_tube(0, [Window((0, 1)), Window((2, 3))], maps, 4, (4, 4)).is_constant
+
+
+@pytest.mark.parametrize(
+    "indices",
+    [uniform(46, 16), uniform(24, 16), uniform(20, 16), Sampling.stepped(3, 20).windows(99, 16)[0].indices],
+    ids=["46", "24", "20", "stepped"],
+)
+def test_the_track_of_a_window_is_at_each_sampled_frame_what_the_tube_is(indices: Sequence[int]) -> None:
     raw = np.random.default_rng(0).standard_normal((8, 7, 7)).astype(np.float32)
     (tube,) = build_tubes([0], raw[None], (16, 28, 28))
 
-    track = tube.track(46)
+    track = tube.track(np.array(indices))
 
-    np.testing.assert_allclose(track, upsample(raw, (46, 7, 7)), atol=1e-6)
-    np.testing.assert_allclose(track[[0, -1]], raw[[0, -1]], atol=1e-6)
-    np.testing.assert_allclose(tube.track(3), upsample(raw, (3, 7, 7)), atol=1e-6)  # a clip of fewer frames than steps
+    first, last = indices[0], indices[-1]
+    assert track.shape == (last - first + 1, 7, 7)
+    np.testing.assert_allclose(track[np.array(indices) - first], upsample(raw, (16, 7, 7)), atol=1e-5)
+    between = next(i for i in range(15) if indices[i + 1] - indices[i] > 1)
+    frame = indices[between] + 1
+    share = 1 / (indices[between + 1] - indices[between])
+    steps = upsample(raw, (16, 7, 7))
+    np.testing.assert_allclose(
+        track[frame - first], (1 - share) * steps[between] + share * steps[between + 1], atol=1e-5
+    )
+
+
+def test_a_frame_that_is_sampled_several_times_has_the_mean_of_its_steps() -> None:
+    raw = np.random.default_rng(0).standard_normal((4, 2, 2)).astype(np.float32)
+    (tube,) = build_tubes([0], raw[None], (4, 4, 4))
+
+    track = tube.track(np.array([0, 0, 0, 1]))
+
+    np.testing.assert_allclose(track, [raw[1], raw[3]], atol=1e-6)  # the middle of steps 0 to 2, and step 3
+
+
+def test_the_track_of_a_whole_video_is_its_map() -> None:
+    maps = [np.random.default_rng(0).standard_normal((4, 2, 2)).astype(np.float32)]
+    tube = merged_tube(0, [Window((0, 2, 4, 6))], maps, 7, (4, 4))
+
+    np.testing.assert_array_equal(tube.track(np.arange(7)), tube.map)

@@ -292,3 +292,15 @@ def test_a_full_disk_is_an_os_error(tmp_path: Path) -> None:
         write(Path("/dev/full"), noise, [float(Fraction(index, 10)) for index in range(40)])
 
     assert Path("/dev/full").exists()
+
+
+def test_times_closer_than_a_tick_are_kept_apart(tmp_path: Path) -> None:
+    with VideoSink(tmp_path / "v.mp4", (16, 16)) as sink:
+        for seconds in (0.0, 3e-6, 5e-6, 0.5):
+            sink.write(np.zeros((16, 16, 3), dtype=np.uint8), seconds)
+
+    with av.open(str(tmp_path / "v.mp4")) as container:
+        times = [float(frame.time) for frame in container.decode(video=0)]
+    assert len(times) == 4
+    assert times == sorted(set(times))
+    assert times == pytest.approx([0, 0, 0, 0.5], abs=1e-3)

@@ -1,12 +1,11 @@
 """What `tubes batch` does: find the clips, load the model, explain what is not done yet."""
 
-import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from ..choices import Artifact, Device, Fit, Precision
+from ..choices import Artifact, Device, Fit, Precision, SamplingName
 from ..explanation import Explanation
 from ..model import load_model
 from ..sampling import Sampling
@@ -52,9 +51,8 @@ def run_command(
     notes = (*filter(None, [loaded.note]),)
     for note in (*notes, *found.notes):
         say(f"note: {note}")
-    with model.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    settings = asdict(order) | {"model": sha256, "precision": precision, "artifacts": sorted(order.artifacts)}
+    settings = asdict(replace(order, sampling=order.sampling or Sampling(SamplingName(loaded.spec.sampling))))
+    settings |= {"model": loaded.sha256, "precision": precision, "artifacts": sorted(order.artifacts)}
     del settings["labels"]  # each clip has its own
     method = Method(
         explain=partial(loaded.explain_jobs, top_k=order.top_k, sampling=order.sampling, fit=order.fit),

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import render
-from ..errors import SaliencyTubesError
+from ..errors import SaliencyTubesError, SourceError
 from ..explanation import Explanation
 from ..model import Job, Label
 from ..painter import Painter
@@ -201,12 +201,15 @@ def _peak_picture(explanation: Explanation, position: int, peak_frame: int | Non
 
     The network's crop of it where that is at hand; of a whole video, the frame is read again.
     """
-    indices = explanation.frame_indices.tolist()
-    step = len(indices) // 2 if peak_frame is None else indices.index(peak_frame)
+    middle = len(explanation.frame_indices) // 2
     if explanation.frames is not None:
-        return render.heatmap(explanation.tubes[position].values[step], explanation.frames[step])
-    with closing(explanation.source.read([step])) as frames:
-        frame = next(frames)
+        values = explanation.tubes[position].values
+        step = middle if peak_frame is None else int(values.max(axis=(1, 2)).argmax())
+        return render.heatmap(values[step], explanation.frames[step])
+    with closing(explanation.source.read([middle if peak_frame is None else peak_frame])) as frames:
+        frame = next(frames, None)
+    if frame is None:
+        raise SourceError(f"{explanation.source.name} gives no frame where its tube peaks: is something changing it?")
     return Painter(explanation, Style()).paint(frame.rgb, frame.index, position)
 
 
