@@ -163,8 +163,8 @@ def run(
     Results go to OUT/<clip name>/<label index>/; what shows several labels
     together, to OUT/<clip name>/<label>+<label>/. `--save` says what is written.
     """
-    if compare and len(label or ()) + top_k < 2:
-        raise typer.BadParameter("needs two labels or more: --label twice, or --top-k 2", param_hint="'--compare'")
+    if options.compares(save, compare) and len(label or ()) + top_k < 2:
+        raise typer.BadParameter("a comparison takes two labels or more: --label twice, or --top-k 2")
     look = options.style(style, colormap, opacity, threshold)
     artifacts = options.artifacts(save, compare)
     how = options.sampling(sampling, stride=stride, overlap=overlap, step=step, max_frames=max_frames)

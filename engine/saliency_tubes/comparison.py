@@ -131,7 +131,7 @@ def _draw_caption(
 ) -> None:
     x, y = corner_xy
     baseline = y + round(1.25 * text)
-    probability = f"probability {caption.probability:.2f}"
+    probability = f"probability {caption.probability:.3f}"
     if lettering.width_of(probability, text) > 0.45 * width:
         probability = probability.split()[-1]
     room = width - lettering.width_of(probability, text) - text

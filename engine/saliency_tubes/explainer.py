@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .activation import class_activation_map, completeness_error
 from .blas import one_blas_thread
+from .choices import SamplingName
 from .crops import Crops
 from .errors import ModelFileError, SaliencyTubesError
 from .explanation import ClipIdentity, Explanation, ModelIdentity, Timings
@@ -137,8 +138,15 @@ class Explainer:
         if self._session.note is not None:
             yield self._session.note
         yield from clip.notes
-        if clip.length < self._spec.frames:
-            yield f"the clip has {clip.length} frames and the network takes {self._spec.frames}: some are repeated"
+        frames, stride = self._spec.frames, view.sampling.stride
+        if clip.length < frames:
+            count = "one frame" if clip.length == 1 else f"{clip.length} frames"
+            yield f"the clip has {count} and the network takes {frames}: some are repeated"
+        elif view.sampling.name is SamplingName.DENSE and clip.length < (frames - 1) * stride + 1:
+            yield (
+                f"the clip has {clip.length} frames, fewer than a window of {frames} at stride {stride}: one window "
+                f"covers all of it, its frames {(clip.length - 1) / (frames - 1):.1f} apart"
+            )
         for index, times in Counter(view.wanted.indices).items():
             if times > 1:
                 yield f"class {index} was asked for {times} times: it is explained once"

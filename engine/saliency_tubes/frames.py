@@ -82,7 +82,7 @@ def extract_frames(
     with replacing_folder(out) as staging:
         taken = _take(clip, staging, step, max_frames, crop, image_format)
         names = [name for name, _, _ in taken]
-        short = f"the clip has {clip.length} frames: {len(names)} were taken, {max_frames} were asked for"
+        short = f"the clip has {clip.length} frames: {len(names)} were taken, where {max_frames} are the most"
         notes = (*clip.notes, *([short] if len(names) < max_frames else []))
         document = {
             "source": {"name": clip.name, "path": None if clip.path is None else str(clip.path.resolve())},

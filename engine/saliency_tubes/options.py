@@ -125,6 +125,11 @@ def artifacts(names: Iterable[str] | None, compare: bool = False) -> tuple[Artif
     return tuple(dict.fromkeys([*chosen, Artifact.COMPARISON] if compare else chosen))
 
 
+def compares(names: Iterable[str] | None, compare: bool) -> bool:
+    """Whether a comparison was asked for outright, not as a part of everything."""
+    return compare or any(word.strip() == Artifact.COMPARISON for name in names or () for word in name.split(","))
+
+
 def _artifact(word: str) -> Artifact:
     try:
         return choice(Artifact, "artifact", word)

@@ -165,9 +165,11 @@ class Sheet:
         explanation = self._painter.explanation
         tube = explanation.tubes[self._position]
         score = explanation.score(tube.label)
-        title = f"{score.title}: probability {score.probability:.3f}"
-        subtitle = f"{explanation.clip.name} - {explanation.spec.architecture} ({explanation.spec.checkpoint_name})"
-        sheet = contact_sheet(self._cells, title, subtitle, low=tube.low, high=tube.high, style=self._painter.style)
+        made_by = f"{explanation.spec.architecture} ({explanation.spec.checkpoint_name})"
+        subtitle = f"probability {score.probability:.3f} in {explanation.clip.name}, {made_by}"
+        sheet = contact_sheet(
+            self._cells, score.title, subtitle, low=tube.low, high=tube.high, style=self._painter.style
+        )
         return [writers.write_png(self._path, sheet)]
 
 

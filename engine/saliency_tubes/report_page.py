@@ -136,6 +136,8 @@ def _time_note(explanation: Explanation) -> str:
     """How finely the tube can tell when."""
     first, last = explanation.windows[0].first, explanation.windows[0].last
     steps = explanation.spec.features_shape[1]
+    if last == first:
+        return "The clip has one frame: there is no time in it, and nothing to tell about when."
     if steps == 1:
         return (
             "The network's last features have one step of time a window: within a window, this tube cannot tell when "

@@ -95,7 +95,8 @@ class Sampling:
             owner = next(owner for owner, owned in _OPTIONS.items() if option in owned)
             if owner is not name:
                 raise OptionError(
-                    f"{option} is an option of {owner} sampling, and this is {name}: leave one of them out"
+                    f"{option} is an option of {owner} sampling, and this is {name}: ask for {owner} sampling, or "
+                    f"leave {option} out"
                 )
         return cls(name, **given)  # type: ignore[arg-type]
 

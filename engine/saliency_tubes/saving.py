@@ -164,15 +164,18 @@ def _write_timeline(path: Path, painter: Painter, position: int | None) -> Path:
     explanation = painter.explanation
     tubes = explanation.tubes if position is None else (explanation.tubes[position],)
     labels = tuple(explanation.score(tube.label).title for tube in tubes)
+    several = len(tubes) > 1  # then only a common scale lets them be compared
+    scale = painter.common_scale if several else (tubes[0].low, tubes[0].high)
     timeline = Timeline(
         labels=labels,
         times=explanation.timestamps,
         frame_indices=explanation.frame_indices,
-        energy=np.stack([tube.energy for tube in tubes]),
+        energy=np.stack([tube.energy_on(*scale) for tube in tubes]),
         windows=np.array([(window.first, window.last) for window in explanation.windows]),
         probabilities=np.stack([explanation.window_probabilities(tube.label) for tube in tubes]),
     )
-    return writers.write_png(path, draw_timeline(timeline, explanation.clip.name))
+    title = explanation.clip.name if several else f"{labels[0]}, {explanation.clip.name}"
+    return writers.write_png(path, draw_timeline(timeline, title))
 
 
 def _write_npz(path: Path, explanation: Explanation, position: int) -> Path:

@@ -107,6 +107,9 @@ def _draw_scale(image: NDArray[np.uint8], corner_xy: tuple[int, int], bottom: fl
     image[y : y + height, x : x + width] = render.colour_bar(style, _BAR_WH)
     end = f"1 = {lettering.number(top)} logit units"
     lettering.draw(image, end, (x + width + 14, baseline), _TEXT)
+    x += width + 14 + lettering.width_of(end, _TEXT) + 24
+    meaning = lettering.shorten("the most evidence for this class in this clip", image.shape[1] - _MARGIN - x, _TEXT)
+    lettering.draw(image, meaning, (x, baseline), _TEXT, colour=lettering.QUIET)
 
 
 def _draw_cell(

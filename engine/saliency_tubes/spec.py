@@ -145,7 +145,8 @@ class ModelSpec:
             )
         folded = [known.casefold() for known in self.labels]
         wanted = name.casefold()
-        exact = [i for i, known in enumerate(folded) if known == wanted]
+        exact = [i for i, known in enumerate(self.labels) if known == name]
+        exact = exact or [i for i, known in enumerate(folded) if known == wanted]
         begun = [i for i, known in enumerate(folded) if wanted and known.startswith(wanted)]
         matches = exact or begun
         if len(matches) == 1:

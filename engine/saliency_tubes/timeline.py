@@ -20,6 +20,7 @@ _HEAD, _BOTTOM, _BETWEEN = 106, 530, 54  # the panels lie between the first two,
 _LEGEND_COLUMNS, _LEGEND_ROW = 4, 29
 _GRID, _AXIS = (226, 226, 228), (130, 130, 134)
 _LINE, _DOT = 2, 5
+_PROBABILITY_TOPS = (0.05, 0.1, 0.2, 0.5, 1.0)  # of the axis: the first that holds all, so that small ones show
 _LOWEST_TOP = 1e-3  # energy that never gets here is drawn as what it is: a line at zero
 _SHIFT = 4  # fractional bits of coordinates: lines do not jump from pixel to pixel
 
@@ -33,7 +34,7 @@ class Timeline:
         times: (T,) float64, seconds of the tube's steps. Where one of them is NaN, or they run backwards, the plot
             goes by frames.
         frame_indices: (T,) int64, the same steps as frames of the clip, not falling.
-        energy: (L, T) float, the mean of the tube at each step, in [0, 1]; NaN leaves a gap.
+        energy: (L, T) float, the mean of the map at each step, in [0, 1] on one scale for all labels; NaN leaves a gap.
         windows: (n, 2) int64, the first and the last frame that the network saw at once.
         probabilities: (L, n) float in [0, 1]; NaN leaves a gap.
     """
@@ -102,9 +103,12 @@ def draw_timeline(timeline: Timeline, title: str) -> NDArray[np.uint8]:
     highest = highest if highest > _LOWEST_TOP else 1.0
     step = tick_step(highest, 4)
     energy = _Panel(top, top + height, x_range, math.ceil(highest / step - 1e-6) * step)
-    probability = _Panel(_BOTTOM - height, _BOTTOM, x_range, 1.0)
-    _draw_axes(image, energy, "energy (mean of the tube)", step)
-    _draw_axes(image, probability, "probability", 0.2)
+    likeliest = float(np.nanmax(timeline.probabilities[:count], initial=0))
+    share = next(top for top in _PROBABILITY_TOPS if top >= likeliest or top == 1)
+    probability = _Panel(_BOTTOM - height, _BOTTOM, x_range, share)
+    scale = "mean of the tube" if count == 1 else "mean of the map, one scale for all labels"
+    _draw_axes(image, energy, f"energy ({scale})", step)
+    _draw_axes(image, probability, "probability", share / 5)
     _draw_time(image, (energy, probability), timeline.has_times)
     for line in reversed(range(count)):  # the most important on top
         _draw_line(image, energy, timeline.steps, timeline.energy[line], PALETTE[line])

@@ -55,14 +55,17 @@ class Tube:
         """Whether the map is the same everywhere, so that the tube says nothing."""
         return self.high == self.low
 
-    @cached_property
+    @property
     def energy(self) -> NDArray[np.float32]:
         """(T,) float32: the mean of the map at each step of time, on the scale of `low` to `high`; zeros if constant.
 
         Of the map, not of its upsampled picture, in which the border's cells count half.
         """
-        means = upsample_time(self.map, self.shape[0]).mean(axis=(1, 2))
-        return _normalised(means, self.low, self.high)
+        return self.energy_on(self.low, self.high)
+
+    def energy_on(self, low: float, high: float) -> NDArray[np.float32]:
+        """`energy` on another scale, such as one for several labels."""
+        return _normalised(upsample_time(self.map, self.shape[0]).mean(axis=(1, 2)), low, high)
 
     def plot(self, title: str | None = None, times: "NDArray[np.float64] | None" = None) -> "TubeFigure":
         """Slices of the tube and its energy over time, as a figure that a notebook shows.

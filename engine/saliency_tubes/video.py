@@ -152,7 +152,7 @@ class FrameFolder:
         if not self._files:
             raise SourceError(
                 f"the folder {path} holds no images: expected frames in one of {' '.join(sorted(IMAGE_SUFFIXES))}. "
-                "For many clips, run the command once for each"
+                "For a folder of clips: `tubes batch`"
             )
         self._check_sizes()
         self.size_wh = _shown_wh(read_image(self._files[0]))

@@ -173,8 +173,16 @@ def _refuse_foreign(target: Path) -> None:
         )
 
 
+def sweep(folder: Path) -> None:
+    """Remove what runs that were killed left in a folder that nobody else is writing to."""
+    with contextlib.suppress(OSError):
+        for path in folder.iterdir():
+            if re.fullmatch(r"\..+\.[0-9a-f]{12}\.partial", path.name) and path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+
+
 def _sweep(target: Path) -> None:
-    """Remove what runs that were killed left beside `target`."""
+    """Remove what runs that were killed left beside `target`, once it is old: another may be at work there."""
     leftover = re.compile(re.escape(f".{target.name}.") + r"[0-9a-f]{12}\.partial")
     with contextlib.suppress(OSError):  # no folder yet, or none that may be listed
         for path in target.parent.iterdir():

@@ -37,7 +37,7 @@ def test_too_few_frames_are_noted(workplace: Path) -> None:
     result = tubes("frames", "clip.mp4", "--format", "png", "--step", "30", "--out", "taken")
 
     assert result.stdout == "wrote frame 29 of the clip to taken as 000.png (1 in all)\n"
-    assert result.stderr == "note: the clip has 40 frames: 1 were taken, 24 were asked for\n"
+    assert result.stderr == "note: the clip has 40 frames: 1 were taken, where 24 are the most\n"
 
 
 def test_what_was_taken_can_be_explained(workplace: Path) -> None:

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from clips import moving_square, write_folder, write_video
@@ -485,7 +486,7 @@ def test_a_stop_says_how_to_go_on() -> None:
         seen(DONE)
         raise KeyboardInterrupt
 
-    assert said == ["stopped: 1 of 3 clips are explained. The same command goes on from here"]
+    assert said == ["stopped. What is finished is on record; the same command goes on from there"]
 
 
 def test_a_constant_tube_has_a_thumbnail_and_no_numbers(place: Path, tmp_path: Path) -> None:
@@ -498,3 +499,29 @@ def test_a_constant_tube_has_a_thumbnail_and_no_numbers(place: Path, tmp_path: P
     assert Path("out", label["thumbnail"]).stat().st_size > 0
     assert any("same everywhere" in note for note in lines()["a.mp4"]["notes"])
     assert label["name"] in LABELS
+
+
+def test_what_a_killed_run_left_half_written_is_removed_on_the_next(batch: Batch) -> None:
+    batch("v")
+    Path("out/a/1/info.json").unlink(missing_ok=True)
+    label = next(path for path in Path("out/a").iterdir() if path.is_dir())
+    for file in label.iterdir():
+        file.unlink()
+    label.rmdir()
+    left = Path(f"out/a/.{label.name}.0123456789ab.partial")
+    left.mkdir()
+    (left / "overlay.gif").write_text("half")
+    Path("out/a/.mine.partial").mkdir()
+
+    assert counts(batch("v")) == (1, 2, 0)
+
+    assert not left.exists()
+    assert Path("out/a/.mine.partial").is_dir()
+
+
+def test_thumbnails_have_the_shape_that_the_crop_has_in_the_clip(batch: Batch) -> None:
+    batch("v/a.mp4")
+
+    (label,) = lines()["a.mp4"]["labels"]
+    height, width = cv2.imread(str(Path("out", label["thumbnail"]))).shape[:2]
+    assert width / height == pytest.approx(64 / 48, abs=0.05)  # squashed crops of 64x48

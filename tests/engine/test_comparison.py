@@ -106,8 +106,8 @@ def test_over_a_narrow_panel_the_name_has_the_room_and_the_probability_is_a_numb
     ((top, _, left, right),) = boxes(image, 1)
     bright = (image[:top].max(axis=-1) > 60).any(axis=0)
     assert bright[left + 90 : left + 118].any()  # the whole name
-    assert not bright[left + 125 : right - 42].any()
-    assert bright[right - 40 : right].any()
+    assert not bright[left + 125 : right - 52].any()
+    assert bright[right - 50 : right].any()
 
 
 def test_captions_stand_over_the_panel_that_they_name() -> None:

@@ -94,7 +94,7 @@ def test_a_short_clip_gives_what_it_has_and_says_so(tmp_path: Path) -> None:
     assert taken.indices == (5, 11)
     assert all(math.isnan(time) for time in taken.timestamps)
     assert json.loads((tmp_path / "out" / "info.json").read_text())["frames"][0]["time_s"] is None
-    assert taken.notes == ("the clip has 13 frames: 2 were taken, 24 were asked for",)
+    assert taken.notes == ("the clip has 13 frames: 2 were taken, where 24 are the most",)
 
 
 @pytest.mark.parametrize(

@@ -219,9 +219,22 @@ def test_one_scale_for_all_labels_is_said_and_drawn(open_report: Any) -> None:
     bare = viewer.check("mode", "frame").stage()
 
     scale = f"0 is {low:.2f} and 1 is {high:.2f}".replace("-", "\N{MINUS SIGN}")
-    assert words == f"One common scale for all labels. {scale} in units of the logit."
+    assert words.startswith(f"One common scale for all labels. {scale} in units of the logit: the least and the most ")
+    assert "evidence for these classes in this clip" in words
     difference = np.abs(shown[CROP] - _expected_heatmap(report, 0, 0, bare, (low, high)))
     assert np.percentile(difference, 99) <= 5
+
+
+def test_the_peak_is_where_the_tube_is_highest_not_where_it_has_the_most_energy(open_report: Any) -> None:
+    maps = np.zeros((20, 4, 5), dtype=np.float32)
+    maps[3] = 0.5  # the most energy
+    maps[12, 1, 2] = 1  # the highest value
+    viewer = open_report(reports.report(labels=(reports.label(0, maps),))).ready()
+
+    viewer.page.click("#peak")
+    viewer.at_picture(12)
+
+    assert re.search(r"\((0.99|1.00) of 1\)", viewer.page.inner_text("#reading"))
 
 
 def test_it_plays_and_stops(open_report: Any) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from clips import moving_square, write_folder, write_video
 from numpy.typing import NDArray
-from saliency_tubes import TubeModel, load_model, render, saving
+from saliency_tubes import TubeModel, load_model, render, saving, timeline
 from saliency_tubes.choices import USEFUL, Artifact, Fit
 from saliency_tubes.errors import OutputError, SourceError
 from saliency_tubes.painter import Painter
@@ -19,6 +19,7 @@ from saliency_tubes.preprocess import crop
 from saliency_tubes.products import spread
 from saliency_tubes.sampling import Sampling
 from saliency_tubes.style import Style
+from saliency_tubes.timeline import Timeline
 from saliency_tubes.video_sink import VideoSink
 from tiny import write_tiny
 
@@ -89,6 +90,25 @@ def test_a_comparison_is_on_one_scale(model: TubeModel, video: Path, tmp_path: P
     right = np.array_split(frames[15].astype(int), 2, axis=1)[1][60:150, 40:160]
     own = Painter(pair, Style()).paint(decoded(video)[1][15], 15, 1).astype(int)
     assert (right[..., 0] - right[..., 2]).mean() > (own[..., 0] - own[..., 2]).mean() + 30
+
+
+def test_energies_of_several_labels_are_on_one_scale(
+    model: TubeModel, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[tuple[Timeline, str]] = []
+    real = timeline.draw_timeline
+    monkeypatch.setattr(timeline, "draw_timeline", lambda *parts: (drawn.append(parts), real(*parts))[1])
+    explanation = model.explain(video, [4, 2], sampling="dense")
+
+    explanation.save(tmp_path, artifacts=["timeline"])
+
+    titles = {title: one for one, title in drawn}
+    assert set(titles) == {"eating, square", "crying, square", "square"}
+    low = min(tube.low for tube in explanation.tubes)
+    high = max(tube.high for tube in explanation.tubes)
+    means = [(tube.map.mean(axis=(1, 2)) - low) / (high - low) for tube in explanation.tubes]
+    np.testing.assert_allclose(titles["square"].energy, means, atol=1e-5)
+    np.testing.assert_allclose(titles["eating, square"].energy[0], explanation.tube.energy)
 
 
 def test_nothing_together_is_no_folder(model: TubeModel, video: Path, tmp_path: Path) -> None:

@@ -165,6 +165,14 @@ def test_a_beginning_of_several_names_lists_them() -> None:
         tiny_spec(labels=labels).label_index("kick")
 
 
+def test_the_exact_spelling_wins_over_another_case() -> None:
+    spec = tiny_spec(labels=("bowling", "Bowling", "a", "b", "c"))
+
+    assert (spec.label_index("Bowling"), spec.label_index("bowling")) == (1, 0)
+    with pytest.raises(LabelError, match=r"names classes 0 \(bowling\), 1 \(Bowling\)"):
+        spec.label_index("BOWLING")
+
+
 def test_nothing_begins_with_an_empty_label() -> None:
     with pytest.raises(LabelError, match="no class is called ''"):
         tiny_spec(labels=("one", "two", "three", "four", "five")).label_index("")

@@ -48,6 +48,15 @@ def test_a_whole_videos_explanation_is_that_of_its_windows_merged(model: TubeMod
     assert explanation.frame_indices.tolist() == list(range(41))
 
 
+def test_a_video_shorter_than_a_window_is_noted(model: TubeModel) -> None:
+    explanation = model.explain(moving_square(10), 1, sampling=Sampling.dense(5, 0))
+
+    assert explanation.notes == (
+        "the clip has 10 frames, fewer than a window of 4 at stride 5: one window covers all of it, its frames 3.0 apart",
+    )
+    assert model.explain(moving_square(16), 1, sampling=Sampling.dense(5, 0)).notes == ()
+
+
 def test_every_frame_of_a_video_has_its_time(model: TubeModel, tmp_path: Path) -> None:
     clip = write_video(tmp_path / "clip.mp4", moving_square(41), rate=10)
 

@@ -226,3 +226,13 @@ def test_numbers_on_the_time_axis_do_not_touch(first: int) -> None:
     gaps = edges[2::2] - edges[1:-1:2]
     assert (gaps > 20).sum() >= 2  # between numbers; those within a number are a few pixels
     assert not ((gaps > 8) & (gaps < 20)).any()
+
+
+def test_small_probabilities_have_an_axis_on_which_they_show() -> None:
+    """0.04 on an axis to 0.05 stands where 0.8 stands on one to 1."""
+    heights = []
+    for value in (0.04, 0.8):
+        _, lower = panels(draw_timeline(timeline(probabilities=[[value]]), ""))
+        heights.append(height_at(lower, (LEFT + RIGHT) // 2))
+
+    assert heights[0] == pytest.approx(heights[1], abs=1)

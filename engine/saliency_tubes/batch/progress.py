@@ -40,7 +40,7 @@ def shown(
 
             yield seen
     except (KeyboardInterrupt, SystemExit):
-        say(f"stopped: {pace.done} of {total} clips are explained. The same command goes on from here")
+        say("stopped. What is finished is on record; the same command goes on from there")
         raise
 
 

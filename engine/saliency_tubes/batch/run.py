@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import render
+from .._opencv import cv2
 from ..errors import SaliencyTubesError, SourceError
 from ..explanation import Explanation
 from ..model import Job, Label
@@ -18,6 +19,7 @@ from ..painter import Painter
 from ..spec import ModelSpec
 from ..statistics import tube_statistics
 from ..style import Style
+from ..writers import sweep
 from .folder import PAGE, RESERVED, RESULTS
 from .gallery import write_page, write_thumbnail
 from .lists import Refused
@@ -100,6 +102,8 @@ def run_batch(
         known = {record.source: record.name for record in results.records if record.name is not None}
         clips, refused = plan(found.clips, spec, method.settings, labels=labels, known=known, reserved=RESERVED)
         waiting = _waiting(clips, results, out)
+        for clip in waiting:  # the output folder is locked, so whatever is half-written there is left over
+            sweep(out / clip.name)
         failed = 0
         try:
             with watch(len(waiting)) as seen:
@@ -205,12 +209,21 @@ def _peak_picture(explanation: Explanation, position: int, peak_frame: int | Non
     if explanation.frames is not None:
         values = explanation.tubes[position].values
         step = middle if peak_frame is None else int(values.max(axis=(1, 2)).argmax())
-        return render.heatmap(values[step], explanation.frames[step])
+        return _unsquashed(render.heatmap(values[step], explanation.frames[step]), explanation)
     with closing(explanation.source.read([middle if peak_frame is None else peak_frame])) as frames:
         frame = next(frames, None)
     if frame is None:
         raise SourceError(f"{explanation.source.name} gives no frame where its tube peaks: is something changing it?")
     return Painter(explanation, Style()).paint(frame.rgb, frame.index, position)
+
+
+def _unsquashed(crop: NDArray[np.uint8], explanation: Explanation) -> NDArray[np.uint8]:
+    """A crop with the shape that it has in the clip."""
+    (width, height), box = explanation.clip.size_wh, explanation.box
+    aspect = (box.right - box.left) * width / ((box.bottom - box.top) * height)
+    rows, columns = crop.shape[:2]
+    size_wh = (columns, max(1, round(columns / aspect))) if aspect > 1 else (max(1, round(rows * aspect)), rows)
+    return np.asarray(cv2.resize(crop, size_wh, interpolation=cv2.INTER_AREA), dtype=np.uint8)
 
 
 def _failure(clip: PlannedClip, error: SaliencyTubesError) -> Record:

@@ -142,6 +142,16 @@ function strongestOf(field, picture, scale) {
   return { value: onScale(values[at], scale), place: placeInWords(x, y) };
 }
 
+// The picture where the tube is highest.
+function peakOf(field) {
+  if (field === null) return 0;
+  let at = -1;
+  for (let i = 0; i < field.coarse.length; i++) {
+    if (field.seen[Math.floor(i / (GRID * GRID))] && (at < 0 || field.coarse[i] > field.coarse[at])) at = i;
+  }
+  return Math.max(0, Math.floor(at / (GRID * GRID)));
+}
+
 function placeInWords(x, y) {
   const third = (v) => Math.min(2, Math.floor(3 * v));
   const across = ["left", "", "right"][third(x)];

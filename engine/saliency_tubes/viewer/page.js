@@ -65,7 +65,7 @@ function fillControls() {
   }
   byId("loop").addEventListener("change", (event) => store.set({ loop: event.target.checked }));
   byId("play").addEventListener("click", player.toggle);
-  byId("peak").addEventListener("click", () => player.seek(timeline.peak()));
+  byId("peak").addEventListener("click", () => player.seek(peakOf(store.state.field)));
   byId("reset-view").addEventListener("click", () => store.set(FIRST_VIEW));
   const scrub = byId("scrub");
   scrub.max = lastPicture;
@@ -107,7 +107,8 @@ function showScale({ label, common, colormap }) {
   const whose = !several ? "" : common ? "One common scale for all labels. " : "This label on its own scale. ";
   byId("scale-words").textContent =
     high > low
-      ? `${whose}0 is ${first} and 1 is ${last} in units of the logit.`
+      ? `${whose}0 is ${first} and 1 is ${last} in units of the logit: the least and the most evidence for ` +
+        `${common && several ? "these classes" : "this class"} in this clip. How much that is, the probability says.`
       : `${whose}The map is ${first} everywhere, and shown as 0.`;
   const table = colormaps[colormap];
   const bar = byId("colour-bar");

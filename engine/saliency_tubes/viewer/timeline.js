@@ -150,6 +150,5 @@ const timeline = (() => {
   return {
     energyAt: (picture) => energy[picture] ?? null, // null where it is not drawn yet
     // Where the energy is highest.
-    peak: () => energy.reduce((best, value, i) => (value > (energy[best] || 0) ? i : best), 0),
   };
 })();
