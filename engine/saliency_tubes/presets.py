@@ -29,9 +29,7 @@ _PUBLISHED = {
     # github.com/cypw/PyTorch-MFNet: what the weights published there were trained with.
     Norm.MFNET: _Published(_MFNET_MEAN, (1 / (0.0167 * 255),) * 3, (256, 256), 224),
     # torchvision, the transforms of R3D_18_Weights, MC3_18_Weights and R2Plus1D_18_Weights (KINETICS400_V1).
-    Norm.KINETICS_TORCHVISION: _Published(
-        (0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989), (128, 171), 112
-    ),
+    Norm.KINETICS_TORCHVISION: _Published((0.43216, 0.394666, 0.37645), (0.22803, 0.22145, 0.216989), (128, 171), 112),
     # github.com/facebookresearch/SlowFast, DATA.MEAN and DATA.STD; tests resize the short side to the crop's.
     Norm.SLOWFAST: _Published((0.45,) * 3, (0.225,) * 3, (256, 256), 256),
     # github.com/open-mmlab/mmaction2, data_preprocessor of the 3-D recognisers; short side 256, centre crop 224.

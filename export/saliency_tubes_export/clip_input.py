@@ -159,7 +159,9 @@ def _layout(name: str, shape: tuple[int | None, ...], asked: InputLayout | None)
     sides = {layout: shape[layout.value.index("C")] for layout in InputLayout}
     if asked is not None:
         if sides[asked] not in (_CHANNELS, None):
-            raise ExportError(f"in the layout {asked} the input {name} ({_text(shape)}) has {sides[asked]} colours, not 3")
+            raise ExportError(
+                f"in the layout {asked} the input {name} ({_text(shape)}) has {sides[asked]} colours, not 3"
+            )
         return asked
     certain = [layout for layout, side in sides.items() if side == _CHANNELS]
     if len(certain) == 1:

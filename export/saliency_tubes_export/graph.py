@@ -13,6 +13,7 @@ from .convolution import attributes_of
 # from the smallest numbers of float16.
 HALF_UNIT = 64.0
 
+
 def absorb_scale(
     model: onnx.ModelProto, preprocessing: Preprocessing, unit: float = 1.0, *, in_kernels: bool = True
 ) -> None:
@@ -56,9 +57,10 @@ def add_prefix(model: onnx.ModelProto, frames: int, preprocessing: Preprocessing
         name, perm = users[0].output[0], [perm[axis] for axis in attributes_of(users[0])["perm"]]
         graph.node.remove(users[0])
     behind_channels = len(perm) - 1 - perm.index(4)
+    ordered = "frames" if perm == sorted(perm) else "frames_by_channel"
     nodes = [  # transposed first, while a value is one byte
-        helper.make_node("Transpose", ["frames"], ["frames_by_channel"], perm=perm),
-        helper.make_node("Cast", ["frames_by_channel"], ["frames_float"], to=TensorProto.FLOAT),
+        *([] if ordered == "frames" else [helper.make_node("Transpose", ["frames"], [ordered], perm=perm)]),
+        helper.make_node("Cast", [ordered], ["frames_float"], to=TensorProto.FLOAT),
         helper.make_node("Sub", ["frames_float", "preprocessing_mean"], [name]),
     ]
     if old.type.tensor_type.elem_type == TensorProto.FLOAT16:

@@ -79,7 +79,8 @@ class _Relayout:
         self.shapes = {
             info.name: tuple(side.dim_value for side in info.type.tensor_type.shape.dim[1:])
             for info in infos
-            if len(info.type.tensor_type.shape.dim) == 5 and all(d.dim_value for d in info.type.tensor_type.shape.dim[1:])
+            if len(info.type.tensor_type.shape.dim) == 5
+            and all(d.dim_value for d in info.type.tensor_type.shape.dim[1:])
         }
         self.constants = {tensor.name: tensor for tensor in self.graph.initializer}
         self.outputs = {info.name for info in self.graph.output}

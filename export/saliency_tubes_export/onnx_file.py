@@ -132,7 +132,9 @@ def _read_external(path: Path, model: onnx.ModelProto, size: int) -> None:
         try:
             load_external_data_for_model(model, str(folder))
         except (OSError, ValueError, onnx.checker.ValidationError) as error:
-            raise ExportError(f"the weights that {path} keeps in other files do not load: {first_line(error)}") from error
+            raise ExportError(
+                f"the weights that {path} keeps in other files do not load: {first_line(error)}"
+            ) from error
 
 
 def _check_operators(path: Path, model: onnx.ModelProto) -> None:

@@ -134,15 +134,17 @@ class _Walk:
         nodes = self._back_to_features(logits)
         last_pool = max(i for i, node in enumerate(nodes) if averaged_axes(node, self.look) is not None)
         pooling, linear = nodes[: last_pool + 1], nodes[last_pool + 1 :]
-        if not any(node.op_type in LINEAR for node in linear):
-            raise self._error("no linear layer stands behind the pooling", nodes[last_pool])
-        features, channels_last = data_input(nodes[0], self.look), False
+        features = data_input(nodes[0], self.look)
         sides = self.look.static(features)
         if len(sides) != 4:
             raise self._error(
                 f"{nodes[0].op_type} {nodes[0].output[0]} averages {features} of {self.look.sides(features)}, and not "
                 "one volume (t, h, w) a clip: images, and frames one by one, are not supported",
                 nodes[0],
+            )
+        if not any(node.op_type in LINEAR for node in linear):
+            raise self._error(
+                "no linear layer stands behind the pooling; one before it is not supported yet", nodes[last_pool]
             )
         pooled, channels_last = self._pooled(pooling, sides)
         weight, bias = affine(linear, pooled, self.look)
