@@ -263,14 +263,14 @@ def export(
     frames: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Frames the network takes. Without it: 16; as an ONNX graph has it.", show_default=False
+            min=1, help="Frames the network takes. Without it: 16, or as an ONNX graph has it.", show_default=False
         ),
     ] = None,
     size: Annotated[
         int | None,
         typer.Option(
             min=32,
-            help="Height and width of the crop it takes, in pixels. Without it: 224; as an ONNX graph has it.",
+            help="Height and width of the crop it takes, in pixels. Without it: 224, or as an ONNX graph has it.",
             show_default=False,
         ),
     ] = None,
@@ -278,8 +278,8 @@ def export(
     layout: Annotated[
         Layout,
         typer.Option(
-            help="blocked: what can be is rewritten for ONNX Runtime on the CPU. plain: as it is, in a file that may be "
-            "half as large."
+            help="blocked: what can be is rewritten for ONNX Runtime on the CPU. plain: as it is, in a file that may "
+            "be half as large."
         ),
     ] = Layout.BLOCKED,
     precision: Annotated[
@@ -301,7 +301,7 @@ def export(
     An ONNX graph may come from any framework. It has to end in global average
     pooling and linear layers; docs/models.md lists networks that do.
     """
-    both = {"labels": labels, "layout": layout}
+    both: dict[str, Any] = {"labels": labels, "layout": layout}
     graph = {"mean": mean, "std": std, "resize": resize, "input_layout": input_layout}
     graph |= {"channels": channels, "features": features, "logits": logits}
     with _progress() as progress:
@@ -494,8 +494,9 @@ def _exporter(module: str, command: str, extra: str | None = None) -> Any:
         package = (error.name or "").partition(".")[0]
         if package not in _EXTRAS:
             raise
+        brings = extra or _EXTRAS[package]
         raise DependencyError(
-            f"`{command}` needs {package}, which is not installed: pip install 'saliency-tubes[{extra or _EXTRAS[package]}]'"
+            f"`{command}` needs {package}, which is not installed: pip install 'saliency-tubes[{brings}]'"
         ) from error
 
 

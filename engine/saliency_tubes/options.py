@@ -125,8 +125,8 @@ PresetOption = Annotated[
     typer.Option(
         "--preset",
         "--norm",
-        help="How the frames that it was trained with were prepared. Without it: saliency-tubes; an ONNX graph needs it, "
-        "or --mean and --std.",
+        help="How the frames that it was trained with were prepared. Without it: saliency-tubes. An ONNX graph needs "
+        "it, or --mean and --std.",
         show_default=False,
     ),
 ]

@@ -101,8 +101,8 @@ class Pixels:
         resize_hw = self.resize_hw or known.resize_hw
         if resize_hw[0] < crop_hw[0] or resize_hw[1] < crop_hw[1]:
             raise OptionError(
-                f"--resize is {resize_hw[0]}x{resize_hw[1]}, smaller than the network's input, {crop_hw[0]}x{crop_hw[1]} "
-                "(height x width), which is cut out of it"
+                f"--resize is {resize_hw[0]}x{resize_hw[1]}, smaller than the network's input, "
+                f"{crop_hw[0]}x{crop_hw[1]} (height x width), which is cut out of it"
             )
         if self.mean is None or self.std is None:
             return Preprocessing(known.name, resize_hw, crop_hw, known.mean, known.std)

@@ -110,14 +110,17 @@ def free_batch(model: onnx.ModelProto, look: Lookup) -> None:
         look: the same graph for one clip.
     """
     for node in model.graph.node:
-        if node.op_type != "Reshape" or attributes_of(node).get("allowzero", 0):
+        target = look.constant(node.input[1]) if node.op_type == "Reshape" else None
+        if target is None or target[:1] != 1 or look.shapes.get(node.input[0], (None,))[0] != 1:
             continue
-        target = look.constant(node.input[1])
-        if target is not None and target[:1] == 1 and look.shapes.get(node.input[0], (None,))[0] == 1:
-            name = f"{node.output[0]}_of_any_batch"
-            sides = np.array([0, *target[1:]], np.int64)  # 0: as long as the input's
-            model.graph.initializer.append(numpy_helper.from_array(sides, name))
-            node.input[1] = name
+        if attributes_of(node).get("allowzero", 0):  # without a zero, it says nothing
+            if 0 in target:
+                continue
+            del node.attribute[:]
+        name = f"{node.output[0]}_of_any_batch"
+        sides = np.array([0, *target[1:]], np.int64)  # 0: as long as the input's
+        model.graph.initializer.append(numpy_helper.from_array(sides, name))
+        node.input[1] = name
 
 
 def to_channels_first(model: onnx.ModelProto, clip: ClipInput, name: str) -> None:
@@ -133,7 +136,7 @@ def to_channels_first(model: onnx.ModelProto, clip: ClipInput, name: str) -> Non
         _rename(graph, users[0].output[0], name)
     else:
         graph.node.insert(0, helper.make_node("Transpose", [name], [old], perm=clip.perm))
-    shape = ["N", _CHANNELS, clip.frames, *clip.size_hw]
+    shape: list[str | int | None] = ["N", _CHANNELS, clip.frames, *clip.size_hw]
     info.CopyFrom(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape))
 
 
@@ -143,10 +146,10 @@ def _only_input(model: onnx.ModelProto) -> onnx.ValueInfoProto:
     if len(inputs) != 1:
         listing = "".join(f"\n  {info.name}  {_text(shape_of(info))}" for info in inputs)
         raise ExportError(
-            f"expected a graph with one input, a clip; it has {len(inputs)}{listing or ''}\nNetworks of several inputs, "
-            "such as one for each pathway, are not supported"
+            f"expected a graph with one input, a clip; it has {len(inputs)}{listing}\nNetworks of several "
+            "inputs, such as one for each pathway, are not supported"
         )
-    (info,) = inputs
+    info: onnx.ValueInfoProto = inputs[0]
     kind = info.type.tensor_type.elem_type
     if kind != TensorProto.FLOAT:
         found = TensorProto.DataType.Name(kind).lower() if kind else "something else than a tensor"

@@ -85,8 +85,8 @@ class Lookup:
         drawing = "\n".join(lines)
         return TailError(
             "a saliency tube needs a network that ends in global average pooling over (t, h, w) and one linear layer, "
-            f"or several without an activation between; {problem}. If other tensors are meant, name them with --features "
-            f"and --logits. The graph ends in:\n{drawing}"
+            f"or several without an activation between; {problem}. If other tensors are meant, name them "
+            f"with --features and --logits. The graph ends in:\n{drawing}"
         )
 
     def _before(self, ends: list[str]) -> list[onnx.NodeProto]:
@@ -108,12 +108,10 @@ def shape_of(info: onnx.ValueInfoProto) -> tuple[int | None, ...]:
 def _constant_value(node: onnx.NodeProto) -> NDArray[np.float64] | None:
     (name, value), *_ = attributes_of(node).items()
     if name == "value":
-        return np.asarray(numpy_helper.to_array(value), dtype=np.float64)
-    return (
-        np.asarray(value, dtype=np.float64)
-        if name in ("value_float", "value_floats", "value_int", "value_ints")
-        else None
-    )
+        value = numpy_helper.to_array(value)
+    elif name not in ("value_float", "value_floats", "value_int", "value_ints"):
+        return None
+    return np.asarray(value, dtype=np.float64)
 
 
 def averaged_axes(node: onnx.NodeProto, look: Lookup) -> tuple[int, ...] | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto
+from onnx import TensorProto, inliner, version_converter
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 from saliency_tubes.errors import ExportError, first_line
 from saliency_tubes.spec import SCHEMA_KEY
@@ -18,7 +18,7 @@ NEW_OPSET = 18  # what older ones are upgraded to
 _LARGEST = 2**31 - 1  # bytes: what one protobuf message can be
 _STANDARD = ("", "ai.onnx")
 _QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger")
-_HALVES = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
+_HALVES: dict[int, str] = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
 
 
 def read_classifier(path: Path) -> tuple[onnx.ModelProto, str]:
@@ -46,7 +46,7 @@ def read_classifier(path: Path) -> tuple[onnx.ModelProto, str]:
     _read_external(path, model, len(data))
     try:
         if model.functions:
-            model = onnx.inliner.inline_local_functions(model)
+            model = inliner.inline_local_functions(model)
         _check_operators(path, model)
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError) as error:
@@ -65,7 +65,7 @@ def modernised(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
     copy.CopyFrom(model)
     if opset < OLDEST_OPSET:
         try:
-            copy = onnx.version_converter.convert_version(copy, NEW_OPSET)
+            copy = version_converter.convert_version(copy, NEW_OPSET)
         except Exception as error:  # the converter raises what its C++ gives it
             raise ExportError(
                 f"{path} has opset {opset}, and ONNX cannot upgrade it to {NEW_OPSET} ({first_line(error)}): export "

@@ -87,19 +87,20 @@ def expose(model: onnx.ModelProto, tail: Tail) -> None:
         TailError: other tensors have these names.
     """
     graph = model.graph
-    moved = {"features": ("Transpose", {"perm": TO_CHANNELS_FIRST})} if tail.channels_last else {}
-    if tail.logits_rank != 2:
-        moved["logits"] = ("Flatten", {"axis": 1})
     tensors = {"logits": tail.logits, "features": tail.features}
-    names = {tensor: name for name, tensor in tensors.items() if name not in moved}
+    moved = []
+    if tail.channels_last:
+        moved.append(helper.make_node("Transpose", [tail.features], ["features"], perm=TO_CHANNELS_FIRST))
+    if tail.logits_rank != 2:
+        moved.append(helper.make_node("Flatten", [tail.logits], ["logits"], axis=1))
+    names = {tensor: name for name, tensor in tensors.items() if all(name not in node.output for node in moved)}
     taken = {name for node in graph.node for name in node.output} - names.keys()
     if taken & tensors.keys():
         raise TailError(f"the graph already calls other tensors {sorted(taken & tensors.keys())}: rename them first")
     for node in graph.node:
         for tensors_of_node in (node.input, node.output):
             tensors_of_node[:] = [names.get(name, name) for name in tensors_of_node]
-    for name, (op, attributes) in moved.items():
-        graph.node.append(helper.make_node(op, [tensors[name]], [name], **attributes))
+    graph.node.extend(moved)
     _drop_unused(graph, {"logits", "features"})
     del graph.value_info[:]
     del graph.output[:]
@@ -143,9 +144,8 @@ class _Walk:
                 nodes[0],
             )
         if not any(node.op_type in LINEAR for node in linear):
-            raise self._error(
-                "no linear layer stands behind the pooling; one before it is not supported yet", nodes[last_pool]
-            )
+            problem = "no linear layer stands behind the pooling; one before it is not supported yet"
+            raise self._error(problem, nodes[last_pool])
         pooled, channels_last = self._pooled(pooling, sides)
         weight, bias = affine(linear, pooled, self.look)
         shape = (sides[3], *sides[:3]) if channels_last else sides

@@ -22,7 +22,7 @@ def plain_classifier(network: MFNet3D, frames: int, size: int, opset: int) -> on
     """
     example = torch.zeros(2, 3, frames, size, size)
     try:
-        with _quiet():
+        with quiet():
             program = torch.onnx.export(
                 network,
                 (example,),
@@ -46,7 +46,7 @@ def plain_classifier(network: MFNet3D, frames: int, size: int, opset: int) -> on
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keep the exporter's progress off stdout, and its notes on its own internals off stderr."""
     loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
     levels = [logger.level for logger in loggers]

@@ -11,7 +11,7 @@ import onnx
 import onnxruntime as ort
 import pytest
 from graphs import FEATURES, FLAT, GEMM, LAST, POOL, SIZE, STEM, C, K, Node, T, classifier, saved
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper, numpy_helper, version_converter
 from saliency_tubes import load_model
 from saliency_tubes.choices import ChannelOrder, InputLayout, Layout, Norm
 from saliency_tubes.errors import CheckpointError, ExportError, OptionError, OutputError, TailError
@@ -277,7 +277,7 @@ def test_an_opset_that_cannot_be_upgraded_is_refused(tmp_path: Path, monkeypatch
     def fail(*_: object) -> None:
         raise RuntimeError("no adapter for Upsample\nand a page more")
 
-    monkeypatch.setattr(onnx.version_converter, "convert_version", fail)
+    monkeypatch.setattr(version_converter, "convert_version", fail)
 
     with pytest.raises(
         ExportError, match=r"has opset 11, and ONNX cannot upgrade it to 18 \(no adapter for Upsample\)"
@@ -406,7 +406,7 @@ NORM: Node = ("LayerNormalization", ["flat", "scale_of_norm"], "normed", {})
     [
         ((*STEM, POOL, FLAT, ("Relu", ["flat"], "r", {}), ("MatMul", ["r", "wt"], "y", {})), "Relu r stands between"),
         ((*STEM, POOL, FLAT, NORM, ("MatMul", ["normed", "wt"], "y", {})), "LayerNormalization normed stands between"),
-        ((*STEM, FLAT[:1] + (["relu"],) + FLAT[2:], ("MatMul", ["flat", "all"], "y", {})), "Relu relu stands between"),
+        ((*STEM, (FLAT[0], ["relu"], "flat", {}), ("MatMul", ["flat", "all"], "y", {})), "Relu relu stands between"),
         ((*STEM, POOL, FLAT, GEMM, ("Sigmoid", ["y"], "p", {})), "Sigmoid p stands .*: name the tensor before it with"),
         (
             (*STEM, ("AveragePool", ["relu"], "part", {"kernel_shape": [2, 8, 8]}), ("MatMul", ["part", "q"], "y", {})),
@@ -455,15 +455,43 @@ def test_a_network_of_single_frames_is_refused(tmp_path: Path, mean_first: bool)
         export_onnx(saved(tmp_path / "net.onnx", frames), tmp_path / "tubes.onnx", I3D)
 
 
-def test_a_graph_that_takes_one_clip_only_is_refused(tmp_path: Path) -> None:
-    model = classifier(
-        (*STEM, POOL, ("Reshape", ["pool", "to"], "flat", {"allowzero": 1}), GEMM),
-        (1, 3, T, SIZE, SIZE),
-        to=np.array([1, C]),
-    )
+@pytest.mark.parametrize("batch", [1, "N"])
+def test_a_graph_that_takes_one_clip_only_is_refused(tmp_path: Path, batch: int | str) -> None:
+    first: Node = ("Gather", ["conv", "zero"], "first_clip", {"axis": 0})
+    nodes = (STEM[0], first, ("Relu", ["first_clip"], "relu", {}), POOL, FLAT, GEMM)
+    model = classifier(nodes, (batch, 3, T, SIZE, SIZE), zero=np.array([0]))
 
     with pytest.raises(
         ExportError, match=r"gives y for 1 clip, however many go in: export the network with a batch axis"
+    ):
+        export_onnx(saved(tmp_path / "net.onnx", model), tmp_path / "tubes.onnx", I3D)
+
+
+@pytest.mark.parametrize(
+    ("target", "allow_zero"), [([1, *FEATURES], 0), ([1, *FEATURES], 1), ([1, C, -1, 8, 8], 0), ([-1, *FEATURES], 0)]
+)
+def test_shapes_written_for_one_clip_take_any_number(tmp_path: Path, target: list[int], allow_zero: int) -> None:
+    reshape: Node = ("Reshape", ["conv", "to"], "same", {"allowzero": allow_zero})
+    nodes = (STEM[0], reshape, ("Relu", ["same"], "relu", {}), POOL, FLAT, GEMM)
+    model = classifier(nodes, (1, 3, T, SIZE, SIZE), to=np.array(target))
+
+    assert export_onnx(saved(tmp_path / "net.onnx", model), tmp_path / "tubes.onnx", I3D).passed
+
+
+def test_a_graph_that_fails_on_two_clips_is_refused(tmp_path: Path) -> None:
+    wide: tuple[Node, ...] = (
+        ("Shape", ["x"], "sides", {}),
+        ("Slice", ["sides", "start", "stop"], "batch", {}),
+        ("Concat", ["batch", "rest"], "to", {"axis": 0}),
+        ("Squeeze", ["conv", "start"], "bare", {}),  # one clip alone can lose its axis
+        ("Reshape", ["bare", "to"], "same", {}),
+    )
+    nodes = (STEM[0], *wide, ("Relu", ["same"], "relu", {}), POOL, FLAT, GEMM)
+    constants = {"start": np.array([0]), "stop": np.array([1]), "rest": np.array(FEATURES)}
+    model = classifier(nodes, **constants)
+
+    with pytest.raises(
+        ExportError, match=r"does not run on two clips at once: export the network with a batch axis of"
     ):
         export_onnx(saved(tmp_path / "net.onnx", model), tmp_path / "tubes.onnx", I3D)
 
