@@ -116,8 +116,13 @@ def _check_interface(session: Session, spec: ModelSpec) -> None:
     if list(found) != list(promised):
         raise ParityError(f"the exported graph has inputs and outputs {list(found)}, expected {list(promised)}")
     for name, shape in promised.items():
-        if found[name][1:] != shape or isinstance(found[name][0], int):
-            raise ParityError(f"{name} of the exported graph has shape {found[name]}, expected ('N', {shape})")
+        if found[name][1:] != shape:
+            raise ParityError(f"{name} of the exported graph has shape {found[name]}, expected {('N', *shape)}")
+        if isinstance(found[name][0], int):
+            raise ParityError(
+                f"{name} of the exported graph has shape {found[name]}, however many clips go in: export the network "
+                "with a batch axis of any length"
+            )
 
 
 def _difference(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> tuple[float, float]:
