@@ -49,6 +49,17 @@ FAMILIES: dict[str, tuple[Sequence[Node], Sequence[int | str]]] = {
         ("N", 3, T, SIZE, SIZE),
     ),
     "time before colours": ((*MERGED, POOL, FLAT, GEMM), ("N", T, 3, SIZE, SIZE)),
+    "time before colours, used as it is": (
+        (
+            ("Relu", ["x"], "positive", {}),
+            ("Transpose", ["positive"], "c", {"perm": [0, 2, 1, 3, 4]}),
+            *MERGED[1:],
+            POOL,
+            FLAT,
+            GEMM,
+        ),
+        ("N", T, 3, SIZE, SIZE),
+    ),
     "channels last, used as it is": (
         (
             ("Relu", ["x"], "positive", {}),
@@ -195,6 +206,16 @@ def test_a_network_of_bgr_gets_it(tmp_path: Path, first: str) -> None:
     np.testing.assert_allclose(ours, theirs(model, frames, "NCTHW", bgr=True), atol=1e-5)
     operators = [node.op_type for node in onnx.load(tmp_path / "tubes.onnx").graph.node]
     assert ("Gather" in operators) == (first == "Relu")  # else it is in the first kernels
+
+
+def test_channels_last_are_told_from_as_many_frames(tmp_path: Path) -> None:
+    last: tuple[Node, ...] = (LAST, ("Abs", ["relu_last"], "abs", {}))
+    nodes = (*STEM, *last, ("ReduceMean", ["abs", "volume"], "flat", {"keepdims": 0}), GEMM)
+    network = saved(tmp_path / "net.onnx", classifier(nodes, ("N", 3, C, SIZE, SIZE)))
+
+    assert "features abs, channels last" in export_onnx(network, tmp_path / "tubes.onnx", I3D).table()
+    network = saved(tmp_path / "net.onnx", classifier(shape=("N", 3, C, SIZE, SIZE)))
+    assert "features relu, logits" in export_onnx(network, tmp_path / "tubes.onnx", I3D).table()
 
 
 def test_sizes_that_the_graph_leaves_open_are_given(tmp_path: Path) -> None:
@@ -430,6 +451,7 @@ def test_other_heads_are_refused_with_the_end_of_the_graph(tmp_path: Path, nodes
 @pytest.mark.parametrize("mean_first", [True, False])
 def test_a_network_of_single_frames_is_refused(tmp_path: Path, mean_first: bool) -> None:
     mean: Node = ("ReduceMean", ["steps", "axis"], "flat", {"keepdims": 0})
+    averaged = "conv of Nx8x30x30" if mean_first else "scores of Nx4x5"
     by_frame: tuple[Node, ...] = (
         ("MatMul", ["steps", "wt"], "scores", {}),
         ("ReduceMean", ["scores", "axis"], "y", {}),
@@ -449,9 +471,7 @@ def test_a_network_of_single_frames_is_refused(tmp_path: Path, mean_first: bool)
         kernel2d=np.ones((C, 3, 3, 3), np.float32),
     )
 
-    with pytest.raises(
-        TailError, match=r"averages (conv of Nx8x30x30|scores of Nx4x5), and not one volume .*frames one by one, are"
-    ):
+    with pytest.raises(TailError, match=rf"averages {averaged}, and not one volume .*frames one by one, are"):
         export_onnx(saved(tmp_path / "net.onnx", frames), tmp_path / "tubes.onnx", I3D)
 
 

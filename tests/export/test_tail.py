@@ -107,6 +107,12 @@ TAILS = {
         },
         B,
     ),
+    "subtracted from a constant": (
+        18,
+        [POOL, FLAT, ("Gemm", ["flat", "minus_w"], "m", {"transB": 1}), ("Sub", ["b", "m"], "y", {})],
+        {"minus_w": -W, "b": B},
+        B,
+    ),
     "average pool over the whole map": (
         18,
         [
