@@ -7,7 +7,9 @@ from pathlib import Path
 import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, inliner, version_converter
+from onnx.checker import ValidationError
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
+from onnx.shape_inference import InferenceError
 from saliency_tubes.errors import ExportError, first_line
 from saliency_tubes.spec import SCHEMA_KEY
 
@@ -49,7 +51,7 @@ def read_classifier(path: Path) -> tuple[onnx.ModelProto, str]:
             model = inliner.inline_local_functions(model)
         _check_operators(path, model)
         onnx.checker.check_model(model, full_check=True)
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, RuntimeError) as error:
+    except (ValidationError, InferenceError, RuntimeError, ValueError) as error:  # the last: names that are not UTF-8
         raise ExportError(f"{path} is not valid ONNX, or damaged: {first_line(error)}") from error
     return model, hashlib.sha256(data).hexdigest()
 
@@ -131,7 +133,7 @@ def _read_external(path: Path, model: onnx.ModelProto, size: int) -> None:
     if files:
         try:
             load_external_data_for_model(model, str(folder))
-        except (OSError, ValueError, onnx.checker.ValidationError) as error:
+        except (OSError, ValueError, ValidationError) as error:
             raise ExportError(
                 f"the weights that {path} keeps in other files do not load: {first_line(error)}"
             ) from error
@@ -145,7 +147,7 @@ def _check_operators(path: Path, model: onnx.ModelProto) -> None:
             f"{path} needs operators that are not ONNX's own: {', '.join(own)}. Export the network with standard "
             "operators; a file that a runtime has optimised for itself is not what it was made from"
         )
-    quantised = sorted({n.op_type for n in nodes if n.op_type in _QUANTISED or n.op_type.startswith("QLinear")})
+    quantised = sorted({n.op_type for n in nodes if n.op_type in _QUANTISED or "QLinear" in str(n.op_type)})
     if quantised:
         raise ExportError(f"{path} is quantised ({', '.join(quantised)}): export the float32 network")
     halves = {_HALVES[tensor.data_type] for tensor in _tensors(model.graph) if tensor.data_type in _HALVES}

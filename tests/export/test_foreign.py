@@ -690,3 +690,19 @@ def test_a_wrong_number_of_labels_is_refused_before_the_file_is_written(tmp_path
         export_onnx(saved(tmp_path / "net.onnx"), tmp_path / "tubes.onnx", I3D, labels=tmp_path / "names.txt")
     with pytest.raises(OptionError, match="one of saliency-tubes, mfnet"):
         Pixels()
+
+
+def test_files_with_bytes_changed_are_refused_or_equal(tmp_path: Path) -> None:
+    """Whatever is wrong in a file, it is an error of ours, or the file that comes of it computes the same."""
+    data = classifier().SerializeToString()
+    rng = np.random.default_rng(3)
+    refused = 0
+    for position in rng.integers(0, 700, 60):  # before the weights
+        changed = bytearray(data)
+        changed[position] = rng.integers(256)
+        (tmp_path / "net.onnx").write_bytes(changed)
+        try:
+            assert export_onnx(tmp_path / "net.onnx", tmp_path / "tubes.onnx", I3D).passed
+        except ExportError:
+            refused += 1
+    assert 10 < refused < 60
