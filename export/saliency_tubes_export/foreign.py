@@ -227,7 +227,7 @@ def _findings(model: onnx.ModelProto, clip: ClipInput, tail: Tail) -> list[str]:
         f"input {clip.name} in {clip.layout} {clip.channels}, features {tail.features}{last}, logits {tail.logits}"
     ]
     if tail.softmax is not None:
-        found.append(f"the softmax that gives {tail.softmax} is left out: a tube explains logits")
+        found.append(f"{tail.softmax} at the end is left out: a tube explains logits")
     if clip.fixed_batch:
         found.append("the graph was written for one clip at a time; the file takes any number")
     if (opset := opset_of(model)) < OLDEST_OPSET:

@@ -19,7 +19,7 @@ from .lookup import Lookup, averaged_axes, inner_nodes
 
 TO_CHANNELS_FIRST = [0, 4, 1, 2, 3]
 _SOFTMAX = {"Softmax", "LogSoftmax"}
-_CLOSE = 1e-9  # relative, in double precision
+_CLOSE = 1e-9  # in double precision, of random features around 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +32,7 @@ class Tail:
         features_shape: (C, t, h, w).
         channels_last: whether it is the latter.
         logits_rank: how many axes the logits have.
-        softmax: name of the softmax behind the logits, which is left out; None where there is none.
+        softmax: the operator behind the logits that is left out, Softmax or LogSoftmax; None where there is none.
         weight: W, (K, C) float32.
         bias: b, (K,) float32; zeros where the classifier has none.
     """
@@ -165,19 +165,19 @@ class _Walk:
         )
 
     def _before_softmax(self) -> tuple[str, str | None]:
-        """The logits, and the softmax behind them where the end is its output."""
-        name = self.end
+        """The logits, and the operator that makes the end of them, where that is a softmax."""
+        name, softmax = self.end, None
         while (node := self.look.producers.get(name)) is not None:
-            if node.op_type in _SOFTMAX:
+            if node.op_type in _SOFTMAX and softmax is None:
                 sides = self.look.static(node.input[0])
                 axis = attributes_of(node).get("axis", -1) % (len(sides) + 1)
                 if axis == 0 or sides[axis - 1] != math.prod(sides):
                     raise self._error(f"{node.op_type} {name} is not over the classes", node)
-                return str(node.input[0]), name
-            if node.op_type not in KEEPS:
+                softmax = node.op_type
+            elif node.op_type not in KEEPS:
                 break
             name = str(node.input[0])
-        return self.end, None
+        return (self.end, None) if softmax is None else (name, softmax)
 
     def _back_to_features(self, logits: str) -> list[onnx.NodeProto]:
         """The nodes from what is averaged to the logits, in the graph's order."""
@@ -217,7 +217,7 @@ class _Walk:
         average = push(pooling, x, self.look)
         for axes, channels_last in (((2, 3, 4), False), ((1, 2, 3), True)):
             expected = x.mean(axis=axes)
-            if average.size == expected.size and np.allclose(average.reshape(2, -1), expected, atol=_CLOSE):
+            if average.size == expected.size and np.allclose(average.reshape(2, -1), expected, rtol=0, atol=_CLOSE):
                 return average.shape[1:], channels_last
         raise self._error(
             f"what is pooled, {self.look.sides(data_input(pooling[0], self.look))}, is not averaged evenly over "

@@ -176,7 +176,7 @@ def test_the_file_says_where_it_is_from_and_what_was_found(tmp_path: Path) -> No
     assert max(spec.parity.logits_rel, spec.parity.features_rel, spec.parity.completeness) < 1e-5
     for found in (
         "features relu, logits y",
-        "softmax that gives probabilities is left out",
+        "Softmax at the end is left out",
         "one clip at a time; the fi",
     ):
         assert found in report.table()
@@ -292,6 +292,21 @@ def test_an_old_opset_is_upgraded(tmp_path: Path) -> None:
 
     assert "opset 11 was upgraded to 18" in report.table()
     assert onnx.load(tmp_path / "tubes.onnx").opset_import[0].version == 18
+
+
+def test_a_softmax_of_an_old_opset_over_five_axes_is_left_out(tmp_path: Path) -> None:
+    head: tuple[Node, ...] = (
+        ("Conv", ["pool", "pointwise", "b"], "y", {}),
+        ("Dropout", ["y"], "d", {}),
+        ("Softmax", ["d"], "p", {"axis": 1}),  # of all that lies behind axis 1, as it was up to opset 12
+        ("Flatten", ["p"], "probabilities", {}),
+    )
+    network = saved(tmp_path / "net.onnx", classifier((*STEM, POOL, *head), opset=11))
+
+    report = export_onnx(network, tmp_path / "tubes.onnx", I3D)
+
+    assert "features relu, logits y\n" in report.table()
+    assert "Softmax at the end is left out" in report.table()
 
 
 def test_an_opset_that_cannot_be_upgraded_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
