@@ -47,10 +47,29 @@ class Layout(StrEnum):
 
 
 class Norm(StrEnum):
-    """Named preprocessing: what the published scripts did to the frames."""
+    """Named preprocessing: what published scripts, and libraries of video networks, do to the frames."""
 
     SALIENCY_TUBES = "saliency-tubes"
     MFNET = "mfnet"
+    KINETICS_TORCHVISION = "kinetics-torchvision"
+    SLOWFAST = "slowfast"
+    MMACTION = "mmaction"
+    I3D = "i3d"
+
+
+class InputLayout(StrEnum):
+    """The order of the axes of a clip: clips, colours, time, height, width."""
+
+    NCTHW = "NCTHW"
+    NTHWC = "NTHWC"
+    NTCHW = "NTCHW"
+
+
+class ChannelOrder(StrEnum):
+    """The order of the colours of a pixel."""
+
+    RGB = "rgb"
+    BGR = "bgr"
 
 
 class SamplingName(StrEnum):

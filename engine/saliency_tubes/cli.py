@@ -22,19 +22,29 @@ import typer
 
 from . import options, texts
 from ._version import __version__
-from .choices import Against, Device, Fit, ImageFormat, Layout, Norm, Precision, StyleName
+from .choices import Against, ChannelOrder, Device, Fit, ImageFormat, Layout, Norm, Precision, StyleName
 from .errors import DependencyError, OptionError, SaliencyTubesError
 from .graph_cache import PUBLISHER, GraphCache
 from .options import (
+    ChannelsOption,
     ColormapOption,
     CompareOption,
+    FeaturesOption,
     FitOption,
+    HeadOption,
+    InputLayoutOption,
     LabelOption,
+    LogitsOption,
     MaxFramesOption,
+    MeanOption,
     OpacityOption,
+    OpsetOption,
     OverlapOption,
+    PresetOption,
+    ResizeOption,
     SamplingOption,
     SaveOption,
+    StdOption,
     StepOption,
     StrideOption,
     StyleOption,
@@ -236,51 +246,107 @@ def doctor(
 @app.command(
     epilog="Examples:\n\n"
     "  tubes export MFNet3D_UCF-101_Split-1_96.3.pth --labels ucf101.txt\n\n"
-    "  tubes export weights.pth --norm mfnet --output kinetics.onnx"
+    "  tubes export weights.pth --preset mfnet --output kinetics.onnx\n\n"
+    "  tubes export r3d_18.onnx --preset kinetics-torchvision\n\n"
+    "  tubes export keras.onnx --mean 0 --std 1 --frames 16 --size 112"
 )
 def export(
-    weights: Annotated[
-        Path, typer.Argument(help="MFNet-3D weights: .pth, .pt, .pth.tar or .safetensors.", show_default=False)
+    network: Annotated[
+        Path,
+        typer.Argument(
+            help="MFNet-3D weights (.pth, .pt, .pth.tar or .safetensors), or a 3-D CNN in ONNX (.onnx).",
+            show_default=False,
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="The model file to write.")] = Path("tubes.onnx"),
     labels: Annotated[
         Path | None, typer.Option(help="Class names: a text file, one a line, or JSON.", show_default=False)
     ] = None,
-    frames: Annotated[int, typer.Option(min=1, help="Frames the network takes.")] = 16,
-    size: Annotated[int, typer.Option(min=32, help="Height and width of the crop it takes, in pixels.")] = 224,
-    norm: Annotated[Norm, typer.Option(help="Normalisation the weights were trained with.")] = Norm.SALIENCY_TUBES,
-    opset: Annotated[int, typer.Option(help="ONNX operator set of the file.")] = 18,
-    head: Annotated[str | None, typer.Option(help="Which classifier of a multi-task checkpoint.")] = None,
+    frames: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Frames the network takes. Without it: 16, or as an ONNX graph has it.", show_default=False
+        ),
+    ] = None,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=32,
+            help="Height and width of the crop it takes, in pixels. Without it: 224, or as an ONNX graph has it.",
+            show_default=False,
+        ),
+    ] = None,
+    preset: PresetOption = None,
     layout: Annotated[
         Layout,
         typer.Option(
-            help="blocked: rewritten for ONNX Runtime on the CPU. plain: as PyTorch has it, in a file half as large."
+            help="blocked: what can be is rewritten for ONNX Runtime on the CPU. plain: as it is, in a file that may "
+            "be half as large."
         ),
     ] = Layout.BLOCKED,
     precision: Annotated[
         Precision, typer.Option(help="What the network computes in: fp32, or fp16 for GPUs, in a file half as large.")
     ] = Precision.FP32,
+    opset: OpsetOption = None,
+    head: HeadOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
+    resize: ResizeOption = None,
+    input_layout: InputLayoutOption = None,
+    channels: ChannelsOption = None,
+    features: FeaturesOption = None,
+    logits: LogitsOption = None,
     debug: DebugOption = False,
 ) -> None:
-    """Turn a checkpoint into a self-sufficient ONNX file, and measure its parity."""
+    """Turn a network into a self-sufficient model file, and measure its parity.
+
+    An ONNX graph may come from any framework. It has to end in global average
+    pooling and linear layers; docs/models.md lists networks that do.
+    """
+    both: dict[str, Any] = {"labels": labels, "layout": layout}
+    graph = {"mean": mean, "std": std, "resize": resize, "input_layout": input_layout}
+    graph |= {"channels": channels, "features": features, "logits": logits}
     with _progress() as progress:
-        progress("loading PyTorch")
-        exporter = _exporter("exporter", "tubes export")
-        report = exporter.export_checkpoint(
-            weights,
-            output,
-            labels=labels,
-            frames=frames,
-            size=size,
-            norm=norm,
-            opset=opset,
-            head=head,
-            layout=layout,
-            precision=precision,
-            progress=progress,
-        )
+        both["progress"] = progress
+        if network.suffix.lower() == ".onnx":
+            halves = None if precision is Precision.FP32 else precision
+            options.none_given("weights, and this is an ONNX graph", opset=opset, head=head, precision=halves)
+            report = _export_graph(network, output, preset, frames, size, graph, both)
+        else:
+            options.none_given("ONNX graphs", **graph)
+            given = {"frames": frames, "size": size, "norm": preset, "opset": opset, "head": head}
+            both |= {name: value for name, value in given.items() if value is not None}
+            progress("loading PyTorch")
+            exporter = _exporter("exporter", "tubes export")
+            report = exporter.export_checkpoint(network, output, precision=precision, **both)
     _say(report.table())
     _say(f"wrote {output}")
+
+
+def _export_graph(
+    network: Path,
+    output: Path,
+    preset: Norm | None,
+    frames: int | None,
+    size: int | None,
+    given: dict[str, Any],
+    both: dict[str, Any],
+) -> Any:
+    """What the options say of an ONNX graph, and the export with it; nothing of PyTorch is imported."""
+    exporter = _exporter("foreign", "tubes export", extra="onnx")
+    from .presets import Pixels
+
+    mean, std = options.three(given["mean"], "--mean"), options.three(given["std"], "--std")
+    pixels = Pixels(preset, mean, std, options.sides(given["resize"], "--resize"))
+    hints = exporter.GraphHints(
+        layout=given["input_layout"],
+        channels=given["channels"] or ChannelOrder.RGB,
+        frames=frames,
+        size=size,
+        features=given["features"],
+        logits=given["logits"],
+    )
+    return exporter.export_onnx(network, output, pixels, hints=hints, **both)
 
 
 @app.command(
@@ -422,16 +488,17 @@ def _opponent(against: Against) -> Any:
     return _exporter(f"against_{against}", f"tubes bench --against {against}").prepare
 
 
-def _exporter(module: str, command: str) -> Any:
-    """A module of the exporter package; it needs PyTorch, which the runtime does without."""
+def _exporter(module: str, command: str, extra: str | None = None) -> Any:
+    """A module of the exporter package; it needs what the runtime does without. `extra` brings that, if not _EXTRAS."""
     try:
         return import_module(f"saliency_tubes_export.{module}")
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in _EXTRAS:
             raise
+        brings = extra or _EXTRAS[package]
         raise DependencyError(
-            f"`{command}` needs {package}, which is not installed: pip install 'saliency-tubes[{_EXTRAS[package]}]'"
+            f"`{command}` needs {package}, which is not installed: pip install 'saliency-tubes[{brings}]'"
         ) from error
 
 

@@ -5,7 +5,18 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from .choices import USEFUL, Artifact, Colormap, Fit, SamplingName, StyleName, choice
+from .choices import (
+    USEFUL,
+    Artifact,
+    ChannelOrder,
+    Colormap,
+    Fit,
+    InputLayout,
+    Norm,
+    SamplingName,
+    StyleName,
+    choice,
+)
 from .errors import OptionError
 
 if TYPE_CHECKING:
@@ -13,7 +24,9 @@ if TYPE_CHECKING:
     from .style import Style
 
 ALL = "all"
+_LONGEST = 65_536  # pixels of a side; model files hold no more
 _FRAMES, _PICTURES = "What the network sees", "What is drawn"
+_CHECKPOINTS, _GRAPHS = "Checkpoints of MFNet-3D", "ONNX graphs"
 
 LabelOption = Annotated[
     list[str] | None,
@@ -107,6 +120,77 @@ ThresholdOption = Annotated[
         show_default=False,
     ),
 ]
+PresetOption = Annotated[
+    Norm | None,
+    typer.Option(
+        "--preset",
+        "--norm",
+        help="How the frames that it was trained with were prepared. Without it: saliency-tubes. An ONNX graph needs "
+        "it, or --mean and --std.",
+        show_default=False,
+    ),
+]
+OpsetOption = Annotated[
+    int | None,
+    typer.Option(
+        rich_help_panel=_CHECKPOINTS, help="ONNX operator set of the file. Without it: 18.", show_default=False
+    ),
+]
+HeadOption = Annotated[
+    str | None,
+    typer.Option(rich_help_panel=_CHECKPOINTS, help="Which classifier of a multi-task checkpoint.", show_default=False),
+]
+MeanOption = Annotated[
+    str | None,
+    typer.Option(
+        rich_help_panel=_GRAPHS,
+        metavar="R,G,B",
+        help="What is taken from pixels between 0 and 1; one number for all three, or one each.",
+        show_default=False,
+    ),
+]
+StdOption = Annotated[
+    str | None,
+    typer.Option(rich_help_panel=_GRAPHS, metavar="R,G,B", help="What the rest is divided by.", show_default=False),
+]
+ResizeOption = Annotated[
+    str | None,
+    typer.Option(
+        rich_help_panel=_GRAPHS,
+        metavar="HxW",
+        help="Size of a frame before its centre is cut out. Without it: the preset's proportion to the crop, or 256 to "
+        "224.",
+        show_default=False,
+    ),
+]
+InputLayoutOption = Annotated[
+    InputLayout | None,
+    typer.Option(
+        rich_help_panel=_GRAPHS,
+        case_sensitive=False,
+        help="Order of the input's axes, where the graph does not say.",
+        show_default=False,
+    ),
+]
+ChannelsOption = Annotated[
+    ChannelOrder | None,
+    typer.Option(rich_help_panel=_GRAPHS, help="Order of the input's colours. Without it: rgb.", show_default=False),
+]
+FeaturesOption = Annotated[
+    str | None,
+    typer.Option(
+        rich_help_panel=_GRAPHS, metavar="TENSOR", help="What is pooled. Without it: as found.", show_default=False
+    ),
+]
+LogitsOption = Annotated[
+    str | None,
+    typer.Option(
+        rich_help_panel=_GRAPHS,
+        metavar="TENSOR",
+        help="The logits to explain. Without it: as found, before any softmax.",
+        show_default=False,
+    ),
+]
 
 
 def artifacts(names: Iterable[str] | None, compare: bool = False) -> tuple[Artifact, ...]:
@@ -148,6 +232,47 @@ def style(name: StyleName, colormap: Colormap | None, opacity: float | None, thr
     from .style import Style
 
     return Style.of(name, colormap=colormap, opacity=opacity, threshold=threshold)
+
+
+def none_given(others: str, **given: object) -> None:
+    """Refuse options that belong to something else.
+
+    Raises:
+        OptionError: one of them has a value.
+    """
+    for name, value in given.items():
+        if value is not None:
+            raise OptionError(f"--{name.replace('_', '-')} is for {others}: leave it out")
+
+
+def three(text: str | None, option: str) -> tuple[float, float, float] | None:
+    """``R,G,B`` as numbers, or one number for all three.
+
+    Raises:
+        OptionError: it is something else.
+    """
+    if text is None:
+        return None
+    try:
+        values = [float(word) for word in text.split(",")]
+        r, g, b = values * 3 if len(values) == 1 else values
+    except ValueError:
+        raise OptionError(f"{option} is {text!r:.60}: expected R,G,B, or one number for all three") from None
+    return r, g, b
+
+
+def sides(text: str | None, option: str) -> tuple[int, int] | None:
+    """``HEIGHTxWIDTH`` as whole numbers, or one for both.
+
+    Raises:
+        OptionError: it is something else.
+    """
+    if text is None:
+        return None
+    words = text.lower().split("x")
+    if len(words) > 2 or not all(word.isascii() and word.isdigit() and 0 < int(word[:9]) <= _LONGEST for word in words):
+        raise OptionError(f"{option} is {text!r:.60}: expected HEIGHTxWIDTH in pixels, or one number for both")
+    return int(words[0]), int(words[-1])
 
 
 def sampling(name: SamplingName | None, **given: float | None) -> "Sampling | None":

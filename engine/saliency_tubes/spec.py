@@ -200,7 +200,7 @@ class ModelSpec:
         if SCHEMA_KEY not in metadata:
             raise ModelFileError(
                 "this ONNX file carries no saliency-tubes metadata: it is somebody's plain network, "
-                "not one that `tubes export` wrote. Export the weights with `tubes export WEIGHTS`"
+                "not one that `tubes export` wrote. Export it with `tubes export NETWORK`"
             )
         schema = metadata[SCHEMA_KEY]
         if schema != SCHEMA:

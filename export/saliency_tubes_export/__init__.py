@@ -1,15 +1,16 @@
-"""The exporter: PyTorch checkpoints in, self-sufficient ONNX files out."""
+"""The exporter: checkpoints, and ONNX classifiers, in; self-sufficient ONNX files out."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .exporter import export_checkpoint
+    from .foreign import export_onnx
     from .parity import ParityReport
 
-__all__ = ["ParityReport", "export_checkpoint"]
+__all__ = ["ParityReport", "export_checkpoint", "export_onnx"]
 
-_HOMES = {"ParityReport": "parity", "export_checkpoint": "exporter"}
+_HOMES = {"ParityReport": "parity", "export_checkpoint": "exporter", "export_onnx": "foreign"}
 
 
 def __getattr__(name: str) -> Any:

@@ -4,24 +4,27 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import torch
-from onnx import helper
+from numpy.typing import NDArray
 from saliency_tubes import __version__
 from saliency_tubes.choices import Layout, Norm, Precision
-from saliency_tubes.errors import ExportError, OutputError, ParityError
+from saliency_tubes.errors import ExportError, ParityError
 from saliency_tubes.presets import preset
 from saliency_tubes.replacing import replacing_file
 from saliency_tubes.spec import FILE_PRECISIONS, ModelSpec
 
 from .checkpoint import Checkpoint, load_checkpoint
-from .graph import HALF_UNIT, absorb_scale, add_prefix, plain_classifier
+from .graph import HALF_UNIT, absorb_scale, add_prefix
 from .labels import read_labels
 from .layout import relayout
-from .mfnet3d import ARCHITECTURE
-from .parity import ParityReport, measure
+from .mfnet3d import ARCHITECTURE, MFNet3D
+from .parity import Original, ParityReport, measure
 from .precision import to_half, with_rounding
 from .tail import Tail, expose, find_tail
+from .torch_graph import plain_classifier
+from .writing import check_output, write_model
 
 DEFAULT_OPSET = 18
 OPSETS = range(18, 24)
@@ -82,18 +85,19 @@ def export_checkpoint(
     if half:
         to_half(model)
     add_prefix(model, frames, spec.preprocessing)
+    original = _eager(checkpoint.network)
     with replacing_file(output, "--output") as staging:
         say("measuring parity: PyTorch against ONNX Runtime")
         # The file as this CPU runs it, and then, if that is not what a GPU does, the harder case, which goes on record.
         for candidate in (model, *([with_rounding(model)] if half else [])):
-            _write(staging, candidate, spec)
-            report = measure(checkpoint.network, staging, spec)
+            write_model(staging, candidate, spec)
+            report = measure(original, staging, spec)
             if not report.passed:
                 raise ParityError(
                     f"the exported file differs from the network by more than the tolerance, so it was not kept:\n"
                     f"{report.table()}"
                 )
-        _write(staging, model, replace(spec, parity=report.parity))
+        write_model(staging, model, replace(spec, parity=report.parity))
     return report
 
 
@@ -109,10 +113,7 @@ def _check_arguments(output: Path, frames: int, size: int, opset: int, precision
             f"a file is exported in {' or '.join(FILE_PRECISIONS)}, and {precision} is for the time when it runs: "
             f"`tubes run --precision {precision}`"
         )
-    if output.is_dir():
-        raise OutputError(f"{output} is a folder: name a file in it, such as {output / 'tubes.onnx'}")
-    if not output.parent.is_dir():
-        raise OutputError(f"the folder {output.parent} does not exist: make it, or choose another --output")
+    check_output(output)
 
 
 def _spec(
@@ -144,8 +145,11 @@ def _spec(
     )
 
 
-def _write(path: Path, model: onnx.ModelProto, spec: ModelSpec) -> None:
-    model.producer_name, model.producer_version = "saliency-tubes", __version__
-    helper.set_model_props(model, spec.to_metadata())
-    onnx.checker.check_model(model, full_check=True)
-    path.write_bytes(model.SerializeToString())
+def _eager(network: MFNet3D) -> Original:
+    def run(clips: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        with torch.inference_mode():
+            features = network.features(torch.from_numpy(clips))
+            logits = network.classifier(features.mean(dim=(2, 3, 4)))
+        return logits.numpy(), features.numpy()
+
+    return Original(f"PyTorch {torch.__version__} eager", run)

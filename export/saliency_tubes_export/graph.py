@@ -1,58 +1,17 @@
-"""From a network to the model file: PyTorch's exporter, the uint8 prefix, and the outputs a tube needs."""
-
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
+"""What is put in front of a plain classifier's graph: the uint8 prefix, and the scale in its first kernels."""
 
 import numpy as np
 import onnx
-import torch
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from saliency_tubes.errors import ExportError, first_line
 from saliency_tubes.spec import Preprocessing
 
 from .convolution import attributes_of
-from .layout import TO_FRAMES
-from .mfnet3d import MFNet3D
 
 # What a float16 clip counts pixels in. As a power of two it keeps them exact where the mean is whole, which normalised
 # values would not be; as one close to 255 * std it leaves the first kernels the size that they were trained to, away
 # from the smallest numbers of float16.
 HALF_UNIT = 64.0
-_CLIP = "clip"
-
-
-def plain_classifier(network: MFNet3D, frames: int, size: int, opset: int) -> onnx.ModelProto:
-    """The network as a plain ONNX classifier: ``clip`` (N, 3, T, H, W) float32 in, logits (N, K) out.
-
-    Raises:
-        ExportError: the network does not take clips of this size, or PyTorch's exporter fails.
-    """
-    example = torch.zeros(2, 3, frames, size, size)
-    try:
-        with _quiet():
-            program = torch.onnx.export(
-                network,
-                (example,),
-                input_names=[_CLIP],
-                output_names=["scores"],
-                opset_version=opset,
-                dynamic_shapes=({0: torch.export.Dim("N")},),
-                dynamo=True,
-                verbose=False,
-            )
-    except Exception as error:  # the exporter passes on whatever its stages raise
-        raise ExportError(
-            f"PyTorch {torch.__version__} could not export the network for {frames} frames of {size}x{size} with opset "
-            f"{opset}: {first_line(error)}"
-        ) from error
-    if program is None:
-        raise ExportError(f"PyTorch {torch.__version__} exported nothing: is another exporter configured?")
-    model: onnx.ModelProto = program.model_proto
-    _forget_origin(model)
-    return model
 
 
 def absorb_scale(
@@ -66,17 +25,21 @@ def absorb_scale(
     graph = model.graph
     (clip,) = graph.input
     scale = (unit / (255 * np.array(preprocessing.std))).astype(np.float32).reshape(3, 1, 1, 1)
-    users = [node for node in graph.node if clip.name in node.input]
-    inputs = [name for node in graph.node for name in node.input]
-    kernels = {t.name: t for t in graph.initializer if t.dims[1:2] == [3] and inputs.count(t.name) == 1}
-    alone = in_kernels and [node.op_type for node in users] == ["Conv"]
-    if alone and (kernel := kernels.get(users[0].input[1])) is not None:
+    if in_kernels and (kernel := _first_kernel(graph)) is not None:
         kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel) * scale, kernel.name))
         return
-    for node in users:
-        node.input[:] = ["scaled_clip" if name == clip.name else name for name in node.input]
     graph.initializer.append(numpy_helper.from_array(scale, "preprocessing_scale"))
-    graph.node.insert(0, helper.make_node("Mul", [clip.name, "preprocessing_scale"], ["scaled_clip"]))
+    _put_in_front(graph, helper.make_node("Mul", [clip.name, "preprocessing_scale"], ["scaled_clip"]))
+
+
+def take_rgb(model: onnx.ModelProto) -> None:
+    """Let a network that takes BGR take RGB: in its first kernels, or with their order turned in front."""
+    graph = model.graph
+    if (kernel := _first_kernel(graph)) is not None:
+        kernel.CopyFrom(numpy_helper.from_array(_turned(numpy_helper.to_array(kernel)), kernel.name))
+        return
+    graph.initializer.append(numpy_helper.from_array(np.array([2, 1, 0]), "channel_order"))
+    _put_in_front(graph, helper.make_node("Gather", [graph.input[0].name, "channel_order"], ["bgr_clip"], axis=1))
 
 
 def add_prefix(model: onnx.ModelProto, frames: int, preprocessing: Preprocessing) -> None:
@@ -88,14 +51,16 @@ def add_prefix(model: onnx.ModelProto, frames: int, preprocessing: Preprocessing
     graph = model.graph
     (old,) = graph.input
     users = [node for node in graph.node if old.name in node.input]
-    name, perm, behind_channels = old.name, [0, 4, 1, 2, 3], 3
-    if [node.op_type for node in users] == ["Transpose"] and attributes_of(users[0])["perm"] == TO_FRAMES:
-        # The network wants (N, T, 3, H, W): it gets them so, instead of twice transposed.
-        name, perm, behind_channels = users[0].output[0], [0, 1, 4, 2, 3], 2
+    name, perm = old.name, [0, 4, 1, 2, 3]
+    if [node.op_type for node in users] == ["Transpose"]:
+        # The network wants another order, such as (N, T, 3, H, W): it gets that, instead of being transposed twice.
+        name, perm = users[0].output[0], [perm[axis] for axis in attributes_of(users[0])["perm"]]
         graph.node.remove(users[0])
+    behind_channels = len(perm) - 1 - perm.index(4)
+    ordered = "frames" if perm == sorted(perm) else "frames_by_channel"
     nodes = [  # transposed first, while a value is one byte
-        helper.make_node("Transpose", ["frames"], ["frames_by_channel"], perm=perm),
-        helper.make_node("Cast", ["frames_by_channel"], ["frames_float"], to=TensorProto.FLOAT),
+        *([] if ordered == "frames" else [helper.make_node("Transpose", ["frames"], [ordered], perm=perm)]),
+        helper.make_node("Cast", [ordered], ["frames_float"], to=TensorProto.FLOAT),
         helper.make_node("Sub", ["frames_float", "preprocessing_mean"], [name]),
     ]
     if old.type.tensor_type.elem_type == TensorProto.FLOAT16:
@@ -111,27 +76,20 @@ def add_prefix(model: onnx.ModelProto, frames: int, preprocessing: Preprocessing
     graph.input[0].CopyFrom(helper.make_tensor_value_info("frames", TensorProto.UINT8, shape))
 
 
-def _forget_origin(model: onnx.ModelProto) -> None:
-    """Drop what the exporter notes of the machine it ran on: source paths and stack traces of every node."""
-    model.graph.doc_string = ""
-    del model.metadata_props[:]
-    del model.graph.metadata_props[:]
-    for item in (*model.graph.node, *model.graph.value_info, *model.graph.initializer, *model.graph.input):
-        item.doc_string = ""
-        del item.metadata_props[:]
+def _first_kernel(graph: onnx.GraphProto) -> onnx.TensorProto | None:
+    """The kernel of the convolution that the input goes into; None where it goes elsewhere, or the kernel is shared."""
+    users = [node for node in graph.node if graph.input[0].name in node.input]
+    inputs = [name for node in graph.node for name in node.input]
+    if [node.op_type for node in users] != ["Conv"] or inputs.count(users[0].input[1]) != 1:
+        return None
+    return next((t for t in graph.initializer if t.name == users[0].input[1] and t.dims[1:2] == [3]), None)
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the exporter's progress off stdout, and its notes on its own internals off stderr."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
-    levels = [logger.level for logger in loggers]
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-        warnings.simplefilter("ignore")
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
+def _put_in_front(graph: onnx.GraphProto, first: onnx.NodeProto) -> None:
+    for node in graph.node:
+        node.input[:] = [first.output[0] if name == graph.input[0].name else name for name in node.input]
+    graph.node.insert(0, first)
+
+
+def _turned(kernel: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(kernel[:, ::-1])

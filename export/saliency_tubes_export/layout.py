@@ -77,9 +77,9 @@ class _Relayout:
         inferred = onnx.shape_inference.infer_shapes(model).graph
         infos = [*inferred.value_info, *inferred.input, *inferred.output]
         self.shapes = {
-            info.name: tuple(side.dim_value for side in info.type.tensor_type.shape.dim[1:])
+            info.name: tuple(side.dim_value for side in dims[1:])
             for info in infos
-            if len(info.type.tensor_type.shape.dim) == 5
+            if len(dims := info.type.tensor_type.shape.dim) == 5 and all(side.dim_value for side in dims[1:])
         }
         self.constants = {tensor.name: tensor for tensor in self.graph.initializer}
         self.outputs = {info.name for info in self.graph.output}

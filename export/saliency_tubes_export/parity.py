@@ -1,10 +1,10 @@
 """Does the exported file compute what the network computes? Names, then shapes, then numbers, then completeness."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from saliency_tubes.activation import class_activation_map, completeness_error
 from saliency_tubes.choices import Precision
@@ -13,14 +13,25 @@ from saliency_tubes.session import Session, open_session
 from saliency_tubes.spec import ModelSpec, Parity, Preprocessing
 from saliency_tubes.synthetic import synthetic_clip
 
-from .mfnet3d import MFNet3D
-
 # Relative, of logits and features. In float16, some 200 roundings one after the other came to between 0.1 % and 2 % of
 # MFNet-3D's largest feature, and to less than 1 % of its largest logit: the reference checkpoint and four fresh ones,
 # clips of 32 to 224 pixels, both layouts.
 TOLERANCES = {Precision.FP32: 1e-4, Precision.FP16: 5e-2}
 COMPLETENESS_TOLERANCE = 1e-4  # relative; what is added up there is float32 in every file
 _SEED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Original:
+    """The network that was exported, as it was.
+
+    Attributes:
+        name: what runs it.
+        run: from clips (N, 3, T, H, W) float32, normalised RGB, to logits (N, K) and features (N, C, t, h, w).
+    """
+
+    name: str
+    run: Callable[[NDArray[np.float32]], tuple[NDArray[np.float32], NDArray[np.float32]]]
 
 
 @dataclass(frozen=True)
@@ -31,11 +42,13 @@ class ParityReport:
         inputs: the file's graph inputs, name and shape.
         outputs: its outputs, name and shape.
         parity: the measured differences.
+        notes: what else there is to know of the export.
     """
 
     inputs: tuple[tuple[str, str], ...]
     outputs: tuple[tuple[str, str], ...]
     parity: Parity
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -56,14 +69,14 @@ class ParityReport:
             f"{'completeness':<13} {'':>18} {p.completeness:>9.1e}",
             f"{'tolerance':<13} {'':>18} {p.tolerance:>9.1e}  {'passed' if self.passed else 'FAILED'}",
         ]
-        return "\n".join(rows)
+        return "\n".join([*rows, *(f"note: {note}" for note in self.notes)])
 
 
-def measure(network: MFNet3D, path: Path, spec: ModelSpec) -> ParityReport:
-    """Run the network in PyTorch and the written file in ONNX Runtime on the same clip, and compare.
+def measure(original: Original, path: Path, spec: ModelSpec) -> ParityReport:
+    """Run the original network, and the written file in ONNX Runtime, on the same clip, and compare.
 
-    The PyTorch side normalises the clip itself, in float64, so that the graph's own prefix is compared too. A second
-    clip in the same batch checks that the batch axis is free.
+    The original's clip is normalised here, in float64, so that the graph's own prefix is compared too. A second clip in
+    the same batch checks that the batch axis is free.
 
     Raises:
         ParityError: the names or shapes of the graph are not what the metadata promises.
@@ -71,18 +84,16 @@ def measure(network: MFNet3D, path: Path, spec: ModelSpec) -> ParityReport:
     session = open_session(path, "cpu")
     _check_interface(session, spec)
     frames = np.stack([synthetic_clip(spec.input_shape, _SEED), synthetic_clip(spec.input_shape, _SEED + 1)])
-    with torch.inference_mode():
-        features = network.features(torch.from_numpy(normalised(frames, spec.preprocessing)))
-        logits = network.classifier(features.mean(dim=(2, 3, 4))).numpy()
+    logits, features = original.run(normalised(frames, spec.preprocessing))
     ours = session.run(frames)
     session.digest.result()  # until then the file is open, and some systems let no open file be moved
     with np.errstate(invalid="ignore"):  # infinite values, as float16 may give, become NaN here, and do not pass
         logits_abs, logits_rel = _difference(ours.logits, logits)
-        features_abs, features_rel = _difference(ours.features, features.numpy())
+        features_abs, features_rel = _difference(ours.features, features)
         maps = class_activation_map(ours.features[0], spec.weight)
         completeness = completeness_error(maps, spec.bias, ours.logits[0]).max() / np.abs(ours.logits[0]).max()
     parity = Parity(
-        reference=f"PyTorch {torch.__version__} eager",
+        reference=original.name,
         tolerance=TOLERANCES[spec.precision],
         logits_abs=logits_abs,
         logits_rel=logits_rel,
@@ -105,8 +116,13 @@ def _check_interface(session: Session, spec: ModelSpec) -> None:
     if list(found) != list(promised):
         raise ParityError(f"the exported graph has inputs and outputs {list(found)}, expected {list(promised)}")
     for name, shape in promised.items():
-        if found[name][1:] != shape or isinstance(found[name][0], int):
-            raise ParityError(f"{name} of the exported graph has shape {found[name]}, expected ('N', {shape})")
+        if found[name][1:] != shape:
+            raise ParityError(f"{name} of the exported graph has shape {found[name]}, expected {('N', *shape)}")
+        if isinstance(found[name][0], int):
+            raise ParityError(
+                f"{name} of the exported graph has shape {found[name]}, however many clips go in: export the network "
+                "with a batch axis of any length"
+            )
 
 
 def _difference(ours: NDArray[np.float32], theirs: NDArray[np.float32]) -> tuple[float, float]:

@@ -1,4 +1,4 @@
-"""In any ONNX classifier: the global average pool and the linear layer behind it.
+"""In any ONNX classifier: the global average pool and the linear layers behind it.
 
 A saliency tube needs what the network averages (`features`) and how it weighs the average (W, b). Both are read off the
 graph, by walking back from its logits, so that it does not matter which framework or network the graph came from.
@@ -10,16 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 from saliency_tubes.errors import TailError
 
 from .convolution import attributes_of
+from .linear import KEEPS, LINEAR, affine, data_input, push
+from .lookup import Lookup, averaged_axes, inner_nodes
 
-_Array = NDArray[np.float32]
-# What changes neither the values nor their order once every place is pooled away.
-_PASS_THROUGH = {"Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze"}
-_LINEAR = {"Gemm", "MatMul", "Add", "Conv"}
-_LISTED_NODES = 8
+TO_CHANNELS_FIRST = [0, 4, 1, 2, 3]
+_SOFTMAX = {"Softmax", "LogSoftmax"}
+_CLOSE = 1e-9  # in double precision, of random features around 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,9 +27,12 @@ class Tail:
     """Where a classifier ends.
 
     Attributes:
-        logits: name of the graph's output tensor, (N, K).
-        features: name of the tensor that is averaged, (N, C, t, h, w).
+        logits: name of the tensor of logits, (N, K), or (N, K, 1, ...).
+        features: name of the tensor that is averaged, (N, C, t, h, w), or (N, t, h, w, C).
         features_shape: (C, t, h, w).
+        channels_last: whether it is the latter.
+        logits_rank: how many axes the logits have.
+        softmax: the operator behind the logits that is left out, Softmax or LogSoftmax; None where there is none.
         weight: W, (K, C) float32.
         bias: b, (K,) float32; zeros where the classifier has none.
     """
@@ -37,158 +40,190 @@ class Tail:
     logits: str
     features: str
     features_shape: tuple[int, int, int, int]
-    weight: _Array
-    bias: _Array
+    channels_last: bool
+    logits_rank: int
+    softmax: str | None
+    weight: NDArray[np.float32]
+    bias: NDArray[np.float32]
 
 
-def find_tail(model: onnx.ModelProto) -> Tail:
-    """Find global average pooling followed by one linear layer at the end of a graph.
+def find_tail(model: onnx.ModelProto, logits: str | None = None, features: str | None = None) -> Tail:
+    """Find global average pooling followed by linear layers at the end of a graph.
 
     Args:
-        model: an ONNX classifier with one output, of static shapes but for N.
+        model: an ONNX classifier, of static shapes but for N.
+        logits: which tensor to take for the logits; None for the output that ends in such a tail.
+        features: which tensor to take for what is averaged; None for what the pooling is applied to.
 
     Raises:
-        TailError: the graph ends in something else; the message lists its last nodes.
+        TailError: the graph ends in something else, or in several such tails; the message lists its last nodes.
     """
-    return _Walk(model).tail()
+    look = Lookup(model)
+    for option, name in (("--logits", logits), ("--features", features)):
+        if name is not None and name not in look.producers:
+            raise look.error(f"the graph computes no tensor called {name!r}, which {option} names")
+    ends = [logits] if logits is not None else [info.name for info in look.graph.output]
+    found: dict[str, Tail] = {}
+    refused: list[TailError] = []
+    for end in ends:
+        try:
+            tail = _Walk(look, end, features).tail()
+            found.setdefault(tail.logits, tail)
+        except TailError as error:
+            refused.append(error)
+    if len(found) > 1:
+        raise look.error(f"{' and '.join(found)} do both: choose one with --logits")
+    if not found:
+        raise refused[0]
+    return next(iter(found.values()))
 
 
 def expose(model: onnx.ModelProto, tail: Tail) -> None:
-    """Rename the tail's tensors to ``logits`` and ``features`` and make them the graph's outputs, in that order."""
-    names = {tail.logits: "logits", tail.features: "features"}
-    taken = {name for node in model.graph.node for name in node.output} - names.keys()
-    if taken & set(names.values()):
-        raise TailError(
-            f"the graph already calls other tensors {sorted(taken & set(names.values()))}: rename them first"
-        )
-    for node in model.graph.node:
-        for tensors in (node.input, node.output):
-            tensors[:] = [names.get(name, name) for name in tensors]
-    del model.graph.value_info[:]
-    del model.graph.output[:]
-    shapes = {"logits": (len(tail.bias),), "features": tail.features_shape}
-    for name, shape in shapes.items():
-        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape]))
+    """Make ``logits`` (N, K) and ``features`` (N, C, t, h, w) the graph's outputs, in that order, and nothing else.
+
+    The tail's tensors are renamed, or, where they have another form, brought into this one.
+
+    Raises:
+        TailError: other tensors have these names.
+    """
+    graph = model.graph
+    tensors = {"logits": tail.logits, "features": tail.features}
+    moved = []
+    if tail.channels_last:
+        moved.append(helper.make_node("Transpose", [tail.features], ["features"], perm=TO_CHANNELS_FIRST))
+    if tail.logits_rank != 2:
+        moved.append(helper.make_node("Flatten", [tail.logits], ["logits"], axis=1))
+    names = {tensor: name for name, tensor in tensors.items() if all(name not in node.output for node in moved)}
+    taken = {name for node in graph.node for name in node.output} - names.keys()
+    if taken & tensors.keys():
+        raise TailError(f"the graph already calls other tensors {sorted(taken & tensors.keys())}: rename them first")
+    for node in graph.node:
+        for tensors_of_node in (node.input, node.output):
+            tensors_of_node[:] = [names.get(name, name) for name in tensors_of_node]
+    graph.node.extend(moved)
+    _drop_unused(graph, {"logits", "features"})
+    del graph.value_info[:]
+    del graph.output[:]
+    for name, shape in (("logits", (len(tail.bias),)), ("features", tail.features_shape)):
+        graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape]))
+
+
+def _drop_unused(graph: onnx.GraphProto, wanted: set[str]) -> None:
+    """Drop nodes and weights that nothing wanted is computed from."""
+    kept = []
+    for node in reversed(graph.node):  # in order, as ONNX has them
+        if wanted & set(node.output):
+            wanted = wanted.union(node.input, *(one.input for one in inner_nodes(node)))
+            kept.append(node)
+    del graph.node[:]
+    graph.node.extend(reversed(kept))
+    for index in reversed(range(len(graph.initializer))):
+        if graph.initializer[index].name not in wanted:
+            del graph.initializer[index]
 
 
 class _Walk:
-    """Goes back from the logits, node by node, and collects the linear map on the way."""
+    """Goes back from one end of the graph, node by node, to what is averaged."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self.graph = onnx.shape_inference.infer_shapes(model).graph
-        self.producers = {name: node for node in self.graph.node for name in node.output}
-        self.constants = {tensor.name: tensor for tensor in self.graph.initializer}
-        infos = [*self.graph.value_info, *self.graph.output, *self.graph.input]
-        self.shapes = {info.name: _shape(info) for info in infos}
+    def __init__(self, look: Lookup, end: str, features: str | None) -> None:
+        self.look = look
+        self.end = end
+        self.asked = features
 
     def tail(self) -> Tail:
-        if len(self.graph.output) != 1:
-            raise TailError(f"expected a graph with one output, the logits; it has {len(self.graph.output)}")
-        logits = name = self.graph.output[0].name
-        weight: _Array | None = None
-        bias: _Array | None = None
-        while (node := self.producers.get(name)) is not None:
-            if (pooled := self._pooled(node)) is not None:
-                if weight is None:
-                    raise self._error("no linear layer stands behind the pooling")
-                return self._checked(
-                    logits, pooled, weight, np.zeros(len(weight), np.float32) if bias is None else bias
-                )
-            if node.op_type in _LINEAR:
-                name, w, b = self._linear(node)
-                if weight is not None:
-                    raise self._error(f"{node.op_type} {node.output[0]} stands before the linear layer")
-                weight = weight if w is None else w
-                bias = b if bias is None else bias if b is None else bias + b
-            elif node.op_type in _PASS_THROUGH:
-                name = node.input[0]
-            else:
-                raise self._error(f"{node.op_type} {node.output[0]} stands between the pooling and the logits")
-        raise self._error("no global average pooling was found")
-
-    def _linear(self, node: onnx.NodeProto) -> tuple[str, _Array | None, _Array | None]:
-        """The input tensor of a linear node, and what the node adds to W and b."""
-        attributes = attributes_of(node)
-        if node.op_type == "Add":
-            data, constant = sorted(node.input, key=lambda name: self._constant(name) is not None)
-            return data, None, self._needed(constant).reshape(-1)
-        matrix = self._needed(node.input[1])
-        if node.op_type == "MatMul":
-            return node.input[0], matrix.T, None
-        offset = self._needed(node.input[2]).reshape(-1) if len(node.input) > 2 else None
-        if node.op_type == "Conv":
-            if math.prod(matrix.shape[2:]) != 1 or attributes.get("group", 1) != 1:
-                raise self._error(f"Conv {node.output[0]} behind the pooling is not a 1x1x1 convolution")
-            return node.input[0], matrix.reshape(matrix.shape[:2]), offset
-        if attributes.get("transA", 0):
-            raise self._error(f"Gemm {node.output[0]} transposes its input")
-        matrix = matrix if attributes.get("transB", 0) else matrix.T
-        scaled = np.float32(attributes.get("alpha", 1.0)) * matrix
-        return node.input[0], scaled, None if offset is None else np.float32(attributes.get("beta", 1.0)) * offset
-
-    def _pooled(self, node: onnx.NodeProto) -> str | None:
-        """The tensor that `node` averages over all of t, h and w; None where it is not such a pooling."""
-        shape = self.shapes.get(node.input[0]) if node.input else None
-        if shape is None or len(shape) != 5:
-            return None
-        attributes = attributes_of(node)
-        if node.op_type == "GlobalAveragePool":
-            return str(node.input[0])
-        if node.op_type == "ReduceMean":
-            axes = attributes.get("axes")
-            if axes is None and len(node.input) > 1:
-                axes = self._needed(node.input[1]).astype(int).tolist()
-            return str(node.input[0]) if sorted(int(axis) % 5 for axis in axes or ()) == [2, 3, 4] else None
-        if node.op_type == "AveragePool":
-            whole = list(attributes["kernel_shape"]) == list(shape[2:]) and not any(attributes.get("pads", [0]))
-            return str(node.input[0]) if whole else None
-        return None
-
-    def _checked(self, logits: str, features: str, weight: _Array, bias: _Array) -> Tail:
-        shape = self.shapes[features]
-        if shape is None or not all(isinstance(side, int) for side in shape[1:]):
-            raise self._error(f"the shape of {features} is not static: {shape}")
-        channels, t, h, w = (int(side) for side in shape[1:] if side is not None)
-        if weight.shape[1] != channels or bias.shape not in ((len(weight),), (1,)):
-            raise self._error(f"W {weight.shape} and b {bias.shape} do not fit {channels} channels")
-        full_bias = np.ascontiguousarray(np.broadcast_to(bias, len(weight)), dtype=np.float32)
-        return Tail(logits, features, (channels, t, h, w), np.ascontiguousarray(weight, np.float32), full_bias)
-
-    def _constant(self, name: str) -> NDArray[np.float32] | None:
-        if name in self.constants:
-            return np.asarray(numpy_helper.to_array(self.constants[name]), dtype=np.float32)
-        node = self.producers.get(name)
-        if node is None:
-            return None
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            return np.asarray(numpy_helper.to_array(node.attribute[0].t), dtype=np.float32)
-        if node.op_type in ("Identity", "Transpose"):
-            array = self._constant(node.input[0])
-            perm = attributes_of(node).get("perm")
-            return array if array is None or node.op_type == "Identity" else array.transpose(perm)
-        return None
-
-    def _needed(self, name: str) -> _Array:
-        array = self._constant(name)
-        if array is None:
-            raise self._error(f"{name} is computed, not a constant")
-        return array
-
-    def _error(self, problem: str) -> TailError:
-        """An error with the graph's last nodes drawn, the last at the bottom."""
-        lines = []
-        for node in self.graph.node[-_LISTED_NODES:]:
-            shape = self.shapes.get(node.output[0])
-            sides = "?" if shape is None else "x".join("N" if side is None else str(side) for side in shape)
-            lines.append(f"  {node.op_type:<18} {node.output[0]}  {sides}")
-        drawing = "\n".join(lines)
-        return TailError(
-            "a saliency tube needs a network that ends in global average pooling over (t, h, w) and one linear layer; "
-            f"{problem}. The graph ends in:\n{drawing}"
+        logits, softmax = self._before_softmax()
+        nodes = self._back_to_features(logits)
+        last_pool = max(i for i, node in enumerate(nodes) if averaged_axes(node, self.look) is not None)
+        pooling, linear = nodes[: last_pool + 1], nodes[last_pool + 1 :]
+        features = data_input(nodes[0], self.look)
+        sides = self.look.static(features)
+        if len(sides) != 4:
+            raise self._error(
+                f"{nodes[0].op_type} {nodes[0].output[0]} averages {features} of {self.look.sides(features)}, and not "
+                "one volume (t, h, w) a clip: images, and frames one by one, are not supported",
+                nodes[0],
+            )
+        if not any(node.op_type in LINEAR for node in linear):
+            problem = "no linear layer stands behind the pooling; one before it is not supported yet"
+            raise self._error(problem, nodes[last_pool])
+        pooled, channels_last = self._pooled(pooling, sides)
+        weight, bias = affine(linear, pooled, self.look)
+        shape = (sides[3], *sides[:3]) if channels_last else sides
+        maker = self.look.producers.get(features)
+        if channels_last and maker is not None and attributes_of(maker).get("perm") == [0, 2, 3, 4, 1]:
+            features, channels_last = str(maker.input[0]), False  # channels were first before that Transpose
+        C, t, h, w = shape
+        return Tail(
+            logits,
+            features,
+            (C, t, h, w),
+            channels_last,
+            len(self.look.shapes[logits]),
+            softmax,
+            np.ascontiguousarray(weight, np.float32),
+            np.ascontiguousarray(bias, np.float32),
         )
 
+    def _before_softmax(self) -> tuple[str, str | None]:
+        """The logits, and the operator that makes the end of them, where that is a softmax."""
+        name, softmax = self.end, None
+        while (node := self.look.producers.get(name)) is not None:
+            if node.op_type in _SOFTMAX and softmax is None:
+                sides = self.look.static(node.input[0])
+                axis = attributes_of(node).get("axis", -1) % (len(sides) + 1)
+                if axis == 0 or sides[axis - 1] != math.prod(sides):
+                    raise self._error(f"{node.op_type} {name} is not over the classes", node)
+                softmax = node.op_type
+            elif node.op_type not in KEEPS:
+                break
+            name = str(node.input[0])
+        return (self.end, None) if softmax is None else (name, softmax)
 
-def _shape(info: onnx.ValueInfoProto) -> tuple[int | None, ...] | None:
-    if not info.type.tensor_type.HasField("shape"):
-        return None
-    return tuple(d.dim_value if d.HasField("dim_value") else None for d in info.type.tensor_type.shape.dim)
+    def _back_to_features(self, logits: str) -> list[onnx.NodeProto]:
+        """The nodes from what is averaged to the logits, in the graph's order."""
+        nodes: list[onnx.NodeProto] = []
+        top = 0  # how many nodes there are behind, and including, the first that averages
+        name = logits
+        while name != self.asked:
+            node = self.look.producers.get(name)
+            averages = node is not None and averaged_axes(node, self.look) is not None
+            moves = node is not None and node.op_type in KEEPS | {"Transpose"}
+            passable = averages or moves or (node is not None and node.op_type in LINEAR and not top)
+            if node is None or not passable or self.look.constant(name) is not None:
+                if top and self.asked is None:
+                    return nodes[:top][::-1]
+                raise self._stopped(node)
+            nodes.append(node)
+            top = len(nodes) if averages else top
+            name = data_input(node, self.look)
+        if not top:
+            raise self._error(f"no average pooling stands between {self.asked} and {logits}")
+        return nodes[::-1]
+
+    def _stopped(self, node: onnx.NodeProto | None) -> TailError:
+        if node is None:
+            return self._error("no global average pooling was found")
+        where = "the pooling" if self.asked is None else self.asked
+        hint = ""
+        if node.op_type in ("Sigmoid", "HardSigmoid"):
+            hint = ": name the tensor before it with --logits to explain that"
+        elif node.op_type == "AveragePool":
+            hint = ", and averages over windows, not over everything"
+        return self._error(f"{node.op_type} {node.output[0]} stands between {where} and the logits{hint}", node)
+
+    def _pooled(self, pooling: list[onnx.NodeProto], sides: tuple[int, ...]) -> tuple[tuple[int, ...], bool]:
+        """The shape of the average of each channel, and whether channels come last; tried with random features."""
+        x = np.random.default_rng(0).standard_normal((2, *sides))
+        average = push(pooling, x, self.look)
+        for axes, channels_last in (((2, 3, 4), False), ((1, 2, 3), True)):
+            expected = x.mean(axis=axes)
+            if average.size == expected.size and np.allclose(average.reshape(2, -1), expected, rtol=0, atol=_CLOSE):
+                return average.shape[1:], channels_last
+        raise self._error(
+            f"what is pooled, {self.look.sides(data_input(pooling[0], self.look))}, is not averaged evenly over "
+            "(t, h, w), each channel by itself",
+            pooling[-1],
+        )
+
+    def _error(self, problem: str, culprit: onnx.NodeProto | None = None) -> TailError:
+        return self.look.error(problem, culprit, self.end)

@@ -47,7 +47,7 @@ def test_weights_are_stored_as_little_endian_float32() -> None:
 
 
 def test_a_plain_onnx_file_is_told_how_to_be_exported() -> None:
-    with pytest.raises(ModelFileError, match=r"carries no saliency-tubes metadata.*`tubes export WEIGHTS`"):
+    with pytest.raises(ModelFileError, match=r"carries no saliency-tubes metadata.*`tubes export NETWORK`"):
         ModelSpec.from_metadata({"author": "somebody"})
 
 

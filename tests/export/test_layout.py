@@ -268,3 +268,14 @@ def test_the_prefix_normalises_whatever_stands_first(first: str, blocked: bool) 
 
     np.testing.assert_allclose(outputs(model, frames)[0], expected, atol=1e-5 * float(np.abs(expected).max()))  # type: ignore[arg-type]
     assert ("Mul" in {node.op_type for node in model.graph.node}) == (first != "Conv")
+
+
+def test_a_value_whose_sides_are_not_known_is_left_alone() -> None:
+    sides = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 96, 8, "H", "W"])
+    model = graph([conv(16, (3, 3, 3), (1, 1, 1), "x", "y")], 96, (8, 6, 6), **weights(16, 6, 6, (3, 3, 3), "y"))
+    model.graph.input[0].CopyFrom(sides)
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 96, 8, "H", "W"]))
+
+    relayout(model)
+
+    assert [node.op_type for node in model.graph.node] == ["Conv"]

@@ -84,6 +84,35 @@ TAILS = {
         {"w": W, "b": B},
         B,
     ),
+    "two layers, one of them scaled, shifted and divided": (
+        18,
+        [
+            ("ReduceMean", ["relu", "space"], "s", {}),
+            ("ReduceMean", ["s", "time"], "pool", {}),
+            ("Squeeze", ["pool", "axes"], "flat", {}),
+            ("Gemm", ["flat", "half"], "h", {}),
+            ("Mul", ["two", "h"], "m", {}),
+            ("Sub", ["m", "shift"], "minus", {}),
+            ("MatMul", ["minus", "other"], "o", {}),
+            ("Div", ["o", "two"], "y", {}),
+        ],
+        {
+            "half": np.eye(C, dtype=np.float32),
+            "other": W.T.copy(),
+            "two": np.full(1, 2, np.float32),
+            "shift": -np.linalg.lstsq(W.astype(float), 2.0 * B, rcond=None)[0].astype(np.float32),
+            "space": np.array([3, 4]),
+            "time": np.array([2]),
+            "axes": AXES,
+        },
+        B,
+    ),
+    "subtracted from a constant": (
+        18,
+        [POOL, FLAT, ("Gemm", ["flat", "minus_w"], "m", {"transB": 1}), ("Sub", ["b", "m"], "y", {})],
+        {"minus_w": -W, "b": B},
+        B,
+    ),
     "average pool over the whole map": (
         18,
         [
@@ -107,7 +136,7 @@ def test_pool_and_linear_are_found_and_add_up_to_the_logits(name: str) -> None:
     assert tail.features == "relu"
     assert tail.features_shape == SHAPE
     np.testing.assert_allclose(tail.weight, W, rtol=1e-6)
-    np.testing.assert_allclose(tail.bias, bias, rtol=1e-6)
+    np.testing.assert_allclose(tail.bias, bias, rtol=1e-5)
     expose(model, tail)
     onnx.checker.check_model(model, full_check=True)
     clip = RNG.standard_normal((2, 3, *SHAPE[1:])).astype(np.float32)
@@ -116,6 +145,8 @@ def test_pool_and_linear_are_found_and_add_up_to_the_logits(name: str) -> None:
 
 
 LINEAR: Node = ("Gemm", ["flat", "w", "b"], "y", {"transB": 1})
+FLAT_T: Node = ("MatMul", ["t", "ones"], "y", {})
+LINEAR_T: Node = ("MatMul", ["pool", "w5"], "y", {})
 
 
 @pytest.mark.parametrize(
@@ -128,16 +159,31 @@ LINEAR: Node = ("Gemm", ["flat", "w", "b"], "y", {"transB": 1})
             {},
             "Relu r stands betwe",
         ),
-        ([POOL, FLAT, LINEAR, ("Softmax", ["y"], "p", {})], {}, "Softmax p stands between"),
+        ([POOL, FLAT, LINEAR, ("Softmax", ["y"], "p", {"axis": 0})], {}, "Softmax p is not over the classes"),
+        ([POOL, FLAT, LINEAR, ("Sigmoid", ["y"], "p", {})], {}, "Sigmoid p stands between .*before it with --logits"),
+        ([POOL, FLAT, LINEAR, ("Add", ["y", "y"], "z", {})], {}, "Add z combines two computed tensors"),
+        ([POOL, FLAT, LINEAR, ("Div", ["one", "y"], "z", {})], {}, "Div z divides by what is computed"),
+        ([POOL, FLAT, LINEAR, ("Add", ["y", "wide"], "z", {})], {}, "Add z mixes the clips of a batch"),
         (
-            [POOL, FLAT, LINEAR, ("Gemm", ["y", "w2"], "z", {})],
-            {"w2": np.ones((K, 2), np.float32)},
-            "Gemm y stands befo",
+            [
+                ("GlobalAveragePool", ["relu"], "pool", {}),
+                ("Transpose", ["pool"], "t", {"perm": [1, 0, 2, 3, 4]}),
+                FLAT_T,
+            ],
+            {},
+            "Transpose t moves the batch axis",
         ),
         (
-            [POOL, FLAT, ("Add", ["flat", "one"], "a", {}), ("Gemm", ["a", "w", "b"], "y", {"transB": 1})],
+            [POOL, FLAT, ("Gemm", ["flat", "w", "b"], "y", {"transA": 1, "transB": 1})],
             {},
-            "Add a stan",
+            "Gemm y transposes its input",
+        ),
+        ([POOL, ("Conv", ["pool", "w3"], "c", {"pads": [1] * 6})], {}, "Conv c behind the pooling is not a 1x1x1"),
+        ([("ReduceMean", ["relu", "axes"], "pool", {"keepdims": 0}), LINEAR_T], {}, "is not averaged evenly over"),
+        (
+            [("Conv", ["relu", "w1"], "c", {}), ("GlobalAveragePool", ["c"], "y", {})],
+            {},
+            "no linear layer stands behind",
         ),
         ([POOL, FLAT, ("MatMul", ["flat", "flat"], "y", {})], {}, "is computed, not a constant"),
         (
@@ -150,7 +196,17 @@ LINEAR: Node = ("Gemm", ["flat", "w", "b"], "y", {"transB": 1})
 def test_any_other_tail_is_refused_with_its_last_nodes(
     nodes: list[Node], constants: dict[str, np.ndarray], problem: str
 ) -> None:
-    known = {"w": W, "b": B, "one": np.ones(1, np.float32)}
+    known = {
+        "w": W,
+        "b": B,
+        "one": np.ones(1, np.float32),
+        "wide": np.ones((2, K), np.float32),
+        "ones": np.ones((1, 1), np.float32),
+        "w1": W.reshape(K, C, 1, 1, 1),
+        "w3": np.ones((K, C, 3, 3, 3), np.float32),
+        "w5": np.ones((5, K), np.float32),
+        "axes": np.array([2, 3]),
+    }
 
     with pytest.raises(TailError, match=problem) as refused:
         find_tail(graph(nodes, **(known | constants)))
@@ -160,12 +216,46 @@ def test_any_other_tail_is_refused_with_its_last_nodes(
     assert "global average pooling over (t, h, w)" in str(refused.value)
 
 
-def test_a_graph_of_two_outputs_is_refused() -> None:
+def test_of_several_outputs_the_one_that_ends_in_a_tail_is_taken() -> None:
     model = graph([POOL, FLAT, LINEAR], w=W, b=B)
-    model.graph.output.append(helper.make_tensor_value_info("relu", TensorProto.FLOAT, None))
+    model.graph.output.insert(0, helper.make_tensor_value_info("relu", TensorProto.FLOAT, None))
 
-    with pytest.raises(TailError, match="expected a graph with one output, the logits; it has 2"):
-        find_tail(model)
+    assert find_tail(model).logits == "y"
+
+
+def test_a_pool_over_windows_before_the_whole_one_is_not_passed() -> None:
+    windows: Node = ("AveragePool", ["relu"], "windows", {"kernel_shape": [1, 2, 2]})
+    model = graph([windows, ("GlobalAveragePool", ["windows"], "pool", {}), FLAT, LINEAR], w=W, b=B)
+
+    assert find_tail(model).features == "windows"
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_channels_last_is_seen_and_undone_where_a_transpose_made_it(last: bool) -> None:
+    moved: Node = ("Transpose", ["relu"], "moved", {"perm": [0, 2, 3, 4, 1]})
+    between: Node = ("Abs", ["moved"], "abs", {})
+    pool: Node = ("ReduceMean", ["abs" if last else "moved", "axes"], "flat", {"keepdims": 0})
+    model = graph([moved, *([between] if last else []), pool, LINEAR], w=W, b=B, axes=np.array([1, 2, 3]))
+
+    tail = find_tail(model)
+
+    assert (tail.features, tail.channels_last, tail.features_shape) == ("abs" if last else "relu", last, SHAPE)
+    expose(model, tail)
+    assert model.graph.output[1].name == "features"
+    clip = RNG.standard_normal((2, 3, *SHAPE[1:])).astype(np.float32)
+    logits, features = onnx.reference.ReferenceEvaluator(model).run(None, {"clip": clip})
+    np.testing.assert_allclose(logits, features.mean(axis=(2, 3, 4)) @ W.T + B, atol=1e-5)
+
+
+def test_what_the_outputs_do_not_need_falls_out() -> None:
+    model = graph([POOL, FLAT, LINEAR, ("Softmax", ["y"], "p", {}), ("Add", ["p", "one"], "q", {})], w=W, b=B, one=B)
+    del model.graph.output[:]
+    model.graph.output.append(helper.make_tensor_value_info("p", TensorProto.FLOAT, ["N", K]))
+
+    expose(model, find_tail(model))
+
+    assert [node.op_type for node in model.graph.node][-1] == "Gemm"
+    assert {tensor.name for tensor in model.graph.initializer} == {"stem", "w", "b"}
 
 
 def test_names_that_are_taken_are_refused() -> None:

@@ -1,0 +1,168 @@
+"""Reading somebody else's ONNX file, trusting nothing in it."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import TensorProto, inliner, version_converter
+from onnx.checker import ValidationError
+from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
+from onnx.shape_inference import InferenceError
+from saliency_tubes.errors import ExportError, first_line
+from saliency_tubes.spec import SCHEMA_KEY
+
+from .lookup import inner_nodes
+
+OLDEST_OPSET = 13  # the first in which Squeeze and ReduceMean, Reshape and Softmax mean what they mean since
+NEW_OPSET = 18  # what older ones are upgraded to
+_LARGEST = 2**31 - 1  # bytes: what one protobuf message can be
+_STANDARD = ("", "ai.onnx")
+_QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger")
+_HALVES: dict[int, str] = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
+
+
+def read_classifier(path: Path) -> tuple[onnx.ModelProto, str]:
+    """Read a float32 network of standard operators, with its weights.
+
+    Args:
+        path: an ONNX file. Weights kept outside it are read from its own folder, and from nowhere else.
+
+    Returns:
+        The network, and the file's SHA-256.
+
+    Raises:
+        ExportError: there is no such file, it is not ONNX, damaged, larger than 2 GiB, quantised or in half precision,
+            has operators of its own, or was written by this package.
+    """
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise _too_large(path)
+        data = path.read_bytes()
+    except OSError as error:
+        raise ExportError(f"{path} cannot be read ({error.strerror}): expected an ONNX file") from error
+    model = _parsed(path, data)
+    if any(entry.key == SCHEMA_KEY for entry in model.metadata_props):
+        raise ExportError(f"{path} was written by `tubes export` already: use it with `tubes run CLIP --model {path}`")
+    _read_external(path, model, len(data))
+    try:
+        if model.functions:
+            model = inliner.inline_local_functions(model)
+        _check_operators(path, model)
+        onnx.checker.check_model(model, full_check=True)
+    except (ValidationError, InferenceError, RuntimeError, ValueError) as error:  # the last: names that are not UTF-8
+        raise ExportError(f"{path} is not valid ONNX, or damaged: {first_line(error)}") from error
+    return model, hashlib.sha256(data).hexdigest()
+
+
+def modernised(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy of the network with constants as initializers, in an operator set that the rest of the package reads.
+
+    Raises:
+        ExportError: ONNX cannot upgrade its operator set.
+    """
+    opset = opset_of(model)
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    if opset < OLDEST_OPSET:
+        try:
+            copy = version_converter.convert_version(copy, NEW_OPSET)
+        except Exception as error:  # the converter raises what its C++ gives it
+            raise ExportError(
+                f"{path} has opset {opset}, and ONNX cannot upgrade it to {NEW_OPSET} ({first_line(error)}): export "
+                f"the network again with opset {OLDEST_OPSET} or newer"
+            ) from error
+    forget_origin(copy)
+    weights = {tensor.name for tensor in copy.graph.initializer}
+    for info in [info for info in copy.graph.input if info.name in weights]:  # as the oldest files have them
+        copy.graph.input.remove(info)
+    for node in [node for node in copy.graph.node if node.op_type == "Constant"]:
+        if [attribute.name for attribute in node.attribute] == ["value"]:
+            tensor = copy.graph.initializer.add()
+            tensor.CopyFrom(node.attribute[0].t)
+            tensor.name = node.output[0]
+            copy.graph.node.remove(node)
+    return copy
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    """The version of the standard operators."""
+    return max((entry.version for entry in model.opset_import if entry.domain in _STANDARD), default=0)
+
+
+def forget_origin(model: onnx.ModelProto) -> None:
+    """Drop what exporters note of the machine they ran on: source paths and stack traces of every node."""
+    model.graph.doc_string = model.doc_string = ""
+    del model.metadata_props[:]
+    del model.graph.metadata_props[:]
+    for item in (*model.graph.node, *model.graph.value_info, *model.graph.initializer, *model.graph.input):
+        item.doc_string = ""
+        del item.metadata_props[:]
+
+
+def _parsed(path: Path, data: bytes) -> onnx.ModelProto:
+    try:
+        model = onnx.load_model_from_string(data)
+    except DecodeError as error:
+        raise ExportError(f"{path} is not ONNX, or damaged: it cannot be decoded") from error
+    if not model.graph.node or not opset_of(model):
+        raise ExportError(f"{path} is not ONNX, or damaged: it holds no network")
+    return model
+
+
+def _read_external(path: Path, model: onnx.ModelProto, size: int) -> None:
+    """Load weights kept in other files, if these lie in the network's own folder."""
+    folder = path.parent.resolve()
+    files = set()
+    for tensor in _tensors(model.graph):
+        if not uses_external_data(tensor):
+            continue
+        place = ExternalDataInfo(tensor).location
+        file = (folder / place).resolve()
+        if not file.is_relative_to(folder):
+            raise ExportError(
+                f"{path} keeps weights in {place!r}, outside its own folder, where nothing is read: put that file "
+                "beside the network, and save the network anew"
+            )
+        if not file.is_file():
+            raise ExportError(f"{path} keeps weights in {place!r}, which is not there: put it beside the network")
+        files.add(file)
+    if size + sum(file.stat().st_size for file in files) > _LARGEST:
+        raise _too_large(path)
+    if files:
+        try:
+            load_external_data_for_model(model, str(folder))
+        except (OSError, ValueError, ValidationError) as error:
+            raise ExportError(
+                f"the weights that {path} keeps in other files do not load: {first_line(error)}"
+            ) from error
+
+
+def _check_operators(path: Path, model: onnx.ModelProto) -> None:
+    nodes = [one for node in model.graph.node for one in (node, *inner_nodes(node))]
+    own = sorted({f"{node.domain}::{node.op_type}" for node in nodes if node.domain not in _STANDARD})
+    if own:
+        raise ExportError(
+            f"{path} needs operators that are not ONNX's own: {', '.join(own)}. Export the network with standard "
+            "operators; a file that a runtime has optimised for itself is not what it was made from"
+        )
+    quantised = sorted({n.op_type for n in nodes if n.op_type in _QUANTISED or "QLinear" in str(n.op_type)})
+    if quantised:
+        raise ExportError(f"{path} is quantised ({', '.join(quantised)}): export the float32 network")
+    halves = {_HALVES[tensor.data_type] for tensor in _tensors(model.graph) if tensor.data_type in _HALVES}
+    if halves:
+        raise ExportError(f"{path} has weights in {' and '.join(sorted(halves))}: export the float32 network")
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from (attribute.t, *attribute.tensors)
+            for inner in (attribute.g, *attribute.graphs):
+                yield from _tensors(inner)
+
+
+def _too_large(path: Path) -> ExportError:
+    return ExportError(f"{path} and its weights are larger than 2 GiB, which is not supported yet")
