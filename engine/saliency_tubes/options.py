@@ -1,6 +1,7 @@
 """Options that several commands have, and what they mean together. Light: nothing of the runtime is imported early."""
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,9 +11,11 @@ from .choices import (
     Artifact,
     ChannelOrder,
     Colormap,
+    Device,
     Fit,
     InputLayout,
     Norm,
+    Precision,
     SamplingName,
     StyleName,
     choice,
@@ -28,6 +31,16 @@ _LONGEST = 65_536  # pixels of a side; model files hold no more
 _FRAMES, _PICTURES = "What the network sees", "What is drawn"
 _CHECKPOINTS, _GRAPHS = "Checkpoints of MFNet-3D", "ONNX graphs"
 
+DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+ModelOption = Annotated[Path, typer.Option("--model", "-m", help="The file that `tubes export` wrote.")]
+DeviceOption = Annotated[
+    Device, typer.Option(help="Where to run. auto: the first that loads of cuda, openvino and cpu; see `tubes doctor`.")
+]
+PrecisionOption = Annotated[
+    Precision | None,
+    typer.Option(help="Compute in bf16 (with openvino) or tf32 (on NVIDIA GPUs). Without it: as exported."),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 LabelOption = Annotated[
     list[str] | None,
     typer.Option(

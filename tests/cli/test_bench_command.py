@@ -87,7 +87,7 @@ def test_a_missed_bar_is_exit_code_1_and_all_is_written_before(
     workplace: Path, ratio: float, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.setattr(measure, "measure", lambda *_, **__: found(ratio))
-    monkeypatch.setattr("saliency_tubes.cli._opponent", lambda against: against)
+    monkeypatch.setattr("saliency_tubes.cli_models._opponent", lambda against: against)
     options = ["--against", "eager", "--fail-under", "1.0", "--json", "bench.json"]
 
     assert call("bench", *options, monkeypatch=monkeypatch) == code
