@@ -166,7 +166,7 @@ def _write(path: Path, plain: onnx.ModelProto, spec: ModelSpec, original: Origin
 
 
 def _gains(model: onnx.ModelProto) -> bool:
-    """Whether rewriting pays: for groups as MFNet-3D's it does; R3D gains 2 %, SlowOnly and depthwise ones lose."""
+    """Whether rewriting pays: for groups as MFNet-3D's it does; shapes as R3D's hardly gain, others lost."""
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     return any(
         attributes_of(node).get("group", 1) > 1 and node.input[1] in weights and weights[node.input[1]].dims[1] > 1
