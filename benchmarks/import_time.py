@@ -54,7 +54,18 @@ def _check_not_imported() -> None:
 
 def _check_not_needed(inputs: Inputs) -> None:
     out = inputs.folder / "without"
-    options = ["--model", str(inputs.model), "--label", str(inputs.label), "--out", str(out), "--device", "cpu", "--save", "all"]
+    options = [
+        "--model",
+        str(inputs.model),
+        "--label",
+        str(inputs.label),
+        "--out",
+        str(out),
+        "--device",
+        "cpu",
+        "--save",
+        "all",
+    ]
     _python(_RUN_WITHOUT, "run", str(inputs.frames), *options)
     if not (out / inputs.frames.name / str(inputs.label) / "tube.npz").is_file():
         raise RuntimeError(f"`tubes run` wrote no tube where {', '.join(_ABSENT)} cannot be imported")

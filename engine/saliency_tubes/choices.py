@@ -104,6 +104,7 @@ class Artifact(StrEnum):
 
 # What is written unless it is said otherwise: what one wants to look at first.
 USEFUL = (Artifact.OVERLAY, Artifact.SHEET, Artifact.TIMELINE, Artifact.HTML)
+MOST_COMPARED = 36  # labels side by side; more would be too small to tell anything
 PUBLISHED = (Artifact.HEATMAP, Artifact.FOCUSMAP)  # what the published script writes
 
 

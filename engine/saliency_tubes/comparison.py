@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from . import lettering, render
 from ._opencv import cv2
+from .choices import MOST_COMPARED
 from .errors import OptionError
 from .style import Style
 
 LONGEST_SIDE = 1920  # pixels of the whole picture
-MOST_PANELS = 36  # more would be too small to tell anything
 
 _GAP = 16
 _NARROWEST = 200  # leaves room for a caption; small clips are enlarged to it
@@ -50,9 +50,9 @@ class Comparison:
     def __init__(
         self, size_wh: tuple[int, int], captions: Sequence[Caption], note: str, style: Style = render.REFERENCE
     ) -> None:
-        if not 1 <= len(captions) <= MOST_PANELS:
+        if not 1 <= len(captions) <= MOST_COMPARED:
             raise OptionError(
-                f"a comparison shows 1 to {MOST_PANELS} labels, not {len(captions)}: name as many, or write each "
+                f"a comparison shows 1 to {MOST_COMPARED} labels, not {len(captions)}: name as many, or write each "
                 "label's own overlay"
             )
         columns, self._panel_wh = _layout(size_wh, len(captions))

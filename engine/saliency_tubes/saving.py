@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import render, writers
-from .choices import Artifact, parse_artifacts
-from .comparison import MOST_PANELS
+from .choices import MOST_COMPARED, Artifact, parse_artifacts
 from .explanation import Explanation, folder_name
 from .painter import Painter
 from .style import Style
@@ -56,9 +55,9 @@ def save(
     """Write the chosen artifacts of every label; see `Explanation.save`."""
     started = time.perf_counter()
     chosen = parse_artifacts(artifacts)
-    if Artifact.COMPARISON in chosen and not 2 <= len(explanation.tubes) <= MOST_PANELS:
+    if Artifact.COMPARISON in chosen and not 2 <= len(explanation.tubes) <= MOST_COMPARED:
         chosen -= {Artifact.COMPARISON}
-        on_note(f"comparison.mp4 is left out: it takes 2 to {MOST_PANELS} labels, here are {len(explanation.tubes)}")
+        on_note(f"comparison.mp4 is left out: it takes 2 to {MOST_COMPARED} labels, here are {len(explanation.tubes)}")
     painter = Painter(explanation, style)
     with ExitStack() as stack:
         folders = [

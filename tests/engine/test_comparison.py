@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from saliency_tubes.choices import Colormap
-from saliency_tubes.comparison import MOST_PANELS, Caption, Comparison
+from saliency_tubes.comparison import MOST_COMPARED, Caption, Comparison
 from saliency_tubes.errors import OptionError
 from saliency_tubes.render import colormap_table
 from saliency_tubes.style import Style
@@ -30,7 +30,7 @@ def boxes(image: NDArray[np.uint8], count: int) -> list[tuple[int, int, int, int
     return found
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 5, 9, MOST_PANELS])
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 9, MOST_COMPARED])
 @pytest.mark.parametrize(
     "size_wh",
     [(340, 256), (1920, 1080), (405, 721), (1, 1), (64, 48), (1, 1000), (1000, 1)],
@@ -157,7 +157,7 @@ def test_hostile_notes_stay_inside(note: str) -> None:
     assert (foot[:, -14:].max(axis=-1) < 60).all()
 
 
-@pytest.mark.parametrize("count", [0, MOST_PANELS + 1, 400])
+@pytest.mark.parametrize("count", [0, MOST_COMPARED + 1, 400])
 def test_too_few_or_too_many_labels_are_refused(count: int) -> None:
     with pytest.raises(OptionError, match=rf"a comparison shows 1 to 36 labels, not {count}: name as many"):
         comparison(count, (340, 256))

@@ -267,7 +267,7 @@ def test_many_labels_are_drawn_in_groups(
 def test_a_comparison_that_cannot_be_is_left_out_and_told(
     model: TubeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, labels: list[int], count: int
 ) -> None:
-    monkeypatch.setattr(saving, "MOST_PANELS", 4)
+    monkeypatch.setattr(saving, "MOST_COMPARED", 4)
     notes: list[str] = []
 
     model.explain(moving_square(8), labels).save(tmp_path, artifacts=["comparison"], on_note=notes.append)
