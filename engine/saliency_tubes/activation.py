@@ -1,5 +1,7 @@
 """The class-activation product: how much each place of the feature map speaks for a class."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -42,3 +44,8 @@ def completeness_error(
     means = maps.mean(axis=(-3, -2, -1), dtype=np.float64)
     errors: NDArray[np.float64] = np.abs(means + bias - logits)
     return errors
+
+
+def relative_completeness(errors: Sequence[NDArray[np.float64]], logits: NDArray[np.float32]) -> float:
+    """The largest `completeness_error` over the largest magnitude of these logits."""
+    return float(np.max(errors)) / max(float(np.abs(logits).max()), float(np.finfo(np.float32).tiny))

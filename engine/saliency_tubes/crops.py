@@ -4,7 +4,7 @@ import time
 from collections import deque
 from collections.abc import Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -56,9 +56,7 @@ def read_crops(clip: Clip, spec: ModelSpec, sampling: Sampling, fit: Fit) -> Cro
         found = list(stream_crops(clip, windows, spec.preprocessing, fit))
         if clip.length == length:
             (crops,) = found
-            return Crops(
-                clip, crops.window, crops.size_wh, crops.timestamps, crops.frames, time.perf_counter() - started
-            )
+            return replace(crops, seconds=time.perf_counter() - started)
     raise unsettled(clip)
 
 

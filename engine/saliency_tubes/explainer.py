@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .activation import class_activation_map, completeness_error
+from .activation import class_activation_map, completeness_error, relative_completeness
 from .blas import one_blas_thread
 from .choices import SamplingName
 from .crops import Crops
@@ -128,7 +128,7 @@ class Explainer:
             frame_indices=np.array(crops.window.indices, dtype=np.int64),
             timestamps=crops.timestamps,
             frames=crops.frames,
-            completeness=float(errors.max() / max(float(np.abs(logits).max()), np.finfo(np.float32).tiny)),
+            completeness=relative_completeness([errors], logits),
             timings=timings,
             notes=tuple(self._notes(clip, view, tubes)),
             source=clip,

@@ -5,9 +5,7 @@ string. Whatever came from outside (names, facts, notes) travels as JSON and rea
 """
 
 import base64
-import hashlib
 import html
-import json
 import zlib
 from dataclasses import dataclass
 from functools import cache
@@ -19,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .choices import Colormap
+from .inline_page import csp_hash, script_json
 from .preprocess import CropBox
 from .render import colormap_table
 
@@ -131,7 +130,7 @@ def inline_html(report: Report) -> str:
 def _page(report: Report, layout: str) -> str:
     style, script = _asset("viewer.css"), _script()
     policy = (
-        f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; media-src blob:; "
+        f"default-src 'none'; script-src {csp_hash(script)}; style-src {csp_hash(style)}; media-src blob:; "
         "base-uri 'none'; form-action 'none'"
     )
     return Template(_asset("page.html")).substitute(
@@ -139,7 +138,7 @@ def _page(report: Report, layout: str) -> str:
         policy=policy,
         title=html.escape(_encodable(report.title)),
         style=style,
-        data=_json(_document(report)),
+        data=script_json(_document(report)),
         script=script,
     )
 
@@ -156,20 +155,9 @@ def _script() -> str:
     return f'{_asset(_LIBRARY)}\n(() => {{\n"use strict";\n{own}\n}})();\n'
 
 
-def _digest(text: str) -> str:
-    """The text as a source of a content security policy (CSP level 2, hash-source)."""
-    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
-
-
 def _encodable(text: str) -> str:
     """The text with what UTF-8 cannot hold replaced: file names may carry lone surrogates."""
     return text.encode("utf-8", errors="replace").decode("utf-8")
-
-
-def _json(document: dict[str, Any]) -> str:
-    """JSON, ASCII only, that can stand inside a script element: nothing in it opens or closes a tag."""
-    text = json.dumps(document, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
 def _document(report: Report) -> dict[str, Any]:

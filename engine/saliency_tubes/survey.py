@@ -11,7 +11,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from .activation import class_activation_map, completeness_error
+from .activation import class_activation_map, completeness_error, relative_completeness
 from .crops import Crops, stream_crops, unsettled
 from .pipeline import ahead
 from .sampling import Window
@@ -147,7 +147,7 @@ class Surveyor:
             logits=logits,
             labels=labels,
             maps=maps,
-            completeness=float(np.max(errors)) / max(float(np.abs(logits).max()), float(np.finfo(np.float32).tiny)),
+            completeness=relative_completeness(errors, logits),
             size_wh=self._size_wh,
             timestamps=_at_every_frame(self._times, self._clip.length),
             sha256=digest.hexdigest(),

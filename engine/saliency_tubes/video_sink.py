@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
@@ -20,6 +19,7 @@ from ._opencv import cv2
 from .cores import usable_cores
 from .errors import SourceError
 from .soundtrack import Soundtrack
+from .writers import ffmpeg_as_os_errors
 
 _TICKS = 90_000  # a second: the clock of MPEG, a multiple of every usual frame rate
 _LONE_FRAME_TICKS = _TICKS // 25
@@ -85,7 +85,7 @@ class VideoSink:
         """
         self._worker = ThreadPoolExecutor(1, "video-sink")
         try:
-            with _os_errors():
+            with ffmpeg_as_os_errors():
                 self._open()
         except BaseException:
             self._abandon()
@@ -132,7 +132,7 @@ class VideoSink:
                 raise ValueError("expected at least one frame, got none")
             self._submit()
             self._wait()
-            with _os_errors():
+            with ffmpeg_as_os_errors():
                 self._complete()
         except BaseException:
             self._abandon()
@@ -188,7 +188,7 @@ class VideoSink:
             self._encoding.result()
 
     def _encode(self, yuv: NDArray[np.uint8], start: int, ticks: int) -> None:
-        with _os_errors():
+        with ffmpeg_as_os_errors():
             frame = av.VideoFrame.from_ndarray(yuv, format="yuv420p")
             frame.pts, frame.duration, frame.time_base = start, ticks, Fraction(1, _TICKS)
             self._container.mux(self._stream.encode(frame))
@@ -224,12 +224,3 @@ def _to_yuv(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     bottom, right = rgb.shape[0] % 2, rgb.shape[1] % 2
     even = cv2.copyMakeBorder(rgb, 0, bottom, 0, right, cv2.BORDER_REPLICATE) if bottom or right else rgb
     return np.asarray(cv2.cvtColor(even, cv2.COLOR_RGB2YUV_I420), dtype=np.uint8)
-
-
-@contextlib.contextmanager
-def _os_errors() -> Iterator[None]:
-    try:
-        yield
-    except av.error.FFmpegError as error:
-        # Not all of PyAV's errors are OSErrors, and where the disk is full this one has to be one.
-        raise OSError(error.errno, error.strerror) from error

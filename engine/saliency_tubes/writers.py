@@ -129,11 +129,16 @@ def _palette_graph(width: int, height: int) -> av.filter.Graph:
 
 @contextlib.contextmanager
 def _muxer(path: Path, kind: str, **options: str) -> Iterator["av.container.OutputContainer"]:
+    with ffmpeg_as_os_errors(), av.open(str(path), "w", format=kind, options=options) as container:
+        yield container
+
+
+@contextlib.contextmanager
+def ffmpeg_as_os_errors() -> Iterator[None]:
+    """Raise PyAV's errors as OSError: not all of them are, and where the disk is full this one has to be one."""
     try:
-        with av.open(str(path), "w", format=kind, options=options) as container:
-            yield container
+        yield
     except av.error.FFmpegError as error:
-        # Not all of PyAV's errors are OSErrors, and where the disk is full this one has to be one.
         raise OSError(error.errno, error.strerror) from error
 
 

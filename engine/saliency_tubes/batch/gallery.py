@@ -1,8 +1,6 @@
 """The gallery: ``index.html`` shows, sorts and filters what a batch found. It opens from disk, without network."""
 
-import base64
 import hashlib
-import json
 import os
 from collections.abc import Iterable
 from importlib.resources import files
@@ -15,14 +13,14 @@ from numpy.typing import NDArray
 
 from .._opencv import cv2
 from ..explanation import Score
+from ..inline_page import csp_hash, script_json
+from ..painter import shrunk
 from ..replacing import replacing_file
 from .folder import PAGE, PAGE_SIGNATURE, THUMBNAILS
 from .results import LabelRecord, Record, Written
 
 _THUMBNAIL_SIDE = 224  # shown at half of that, or at all of it on finer screens
 _JPEG_QUALITY = 78
-# With what could end the script that holds the data, or begin markup. All that is not ASCII is escaped already.
-_ESCAPES = str.maketrans({c: f"\\u{ord(c):04x}" for c in "<>&"})
 
 
 def write_page(out: Path, records: Iterable[Record]) -> Path:
@@ -51,9 +49,7 @@ def write_thumbnail(out: Path, key: str, picture: NDArray[np.uint8]) -> str:
     Raises:
         OutputError: it cannot be written.
     """
-    scale = min(1.0, _THUMBNAIL_SIDE / max(picture.shape[:2]))
-    size_wh = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
-    small = cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA)
+    small = shrunk(picture, _THUMBNAIL_SIDE)
     _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     name = f"{THUMBNAILS}/{hashlib.sha256(os.fsencode(key)).hexdigest()[:20]}.jpg"
     with replacing_file(out / name, "--out") as staging:
@@ -67,15 +63,15 @@ def page(records: list[Record]) -> str:
     body, style, script = ((assets / name).read_text("utf-8") for name in ("body.html", "page.css", "page.js"))
     root = _root(records)
     rows = [row for record in records for row in _rows(record, root)]
-    data = json.dumps({"root": root, "clips": len(records), "rows": rows}, allow_nan=False, separators=(",", ":"))
+    data = script_json({"root": root, "clips": len(records), "rows": rows})
     policy = (
-        f"default-src 'none'; img-src 'self' file:; style-src {_digest(style)}; script-src {_digest(script)}; "
+        f"default-src 'none'; img-src 'self' file:; style-src {csp_hash(style)}; script-src {csp_hash(script)}; "
         "base-uri 'none'; form-action 'none'"
     )
     return (
         f'{PAGE_SIGNATURE}<meta charset="utf-8">\n<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         f"<style>{style}</style>\n{body}"
-        f'<script type="application/json" id="data">{data.translate(_ESCAPES)}</script>\n<script>{script}</script>\n'
+        f'<script type="application/json" id="data">{data}</script>\n<script>{script}</script>\n'
     )
 
 
@@ -127,8 +123,3 @@ def _rounded(value: float | None) -> float | None:
 def _url(path: str) -> str:
     """A relative URL of the file with this name, whatever bytes it is made of."""
     return quote(os.fsencode(path))
-
-
-def _digest(text: str) -> str:
-    """What a content security policy calls this text."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
