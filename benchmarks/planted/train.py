@@ -1,0 +1,138 @@
+"""Train MFNet-3D on scenes with planted evidence: ``python -m benchmarks.planted.train weights.pth``.
+
+First come small scenes, which get harder, then scenes of the size that the network is for. Nothing tells it where the
+actor is: it learns from the class alone. Interrupted, it goes on from the last checkpoint.
+"""
+
+import argparse
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from saliency_tubes.choices import Norm
+from saliency_tubes.presets import preset
+from saliency_tubes_export.mfnet3d import MFNet3D
+from torch import Tensor, nn
+
+from .scenes import CLASSES, FRAMES, HELD_OUT, SIZE, Difficulty, Range, make_scene
+
+SEED = 20261124
+TRAINING, HELD_OUT_SPLIT = 0, 1  # the first number of a scene's seed
+_PEAK_RATE, _WARM_UP = 1e-3, 0.15
+_CHECKPOINT_STEPS = 50
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of the training: scenes of one size."""
+
+    size: int
+    batch: int
+    steps: int
+    how: Difficulty
+    ramp: int = 0  # over so many steps the background begins to drift, and what else moves joins
+
+
+_SMALL = replace(HELD_OUT, radius=Range(8, 14), reach=Range(10, 17))
+STAGES = (Stage(112, 8, 750, _SMALL, ramp=450), Stage(SIZE, 4, 450, HELD_OUT))
+
+
+def main() -> None:
+    """Parse, train, save."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.planted.train", description=__doc__)
+    parser.add_argument("weights", type=Path, help="the checkpoint to write, and to go on from")
+    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16, where the processor has it")
+    arguments = parser.parse_args()
+    torch.manual_seed(SEED)
+    network = train(arguments.weights, arguments.bf16)
+    torch.save({"state_dict": network.state_dict()}, arguments.weights)
+    print(f"wrote {arguments.weights}")
+
+
+def train(checkpoint: Path, bf16: bool = False) -> MFNet3D:
+    """Train from a seed, or from what `checkpoint` holds of an interrupted training."""
+    network = MFNet3D(len(CLASSES)).train()
+    network.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.05)
+    total = sum(stage.steps for stage in STAGES)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _PEAK_RATE, total, pct_start=_WARM_UP)
+    parts = {"state_dict": network, "optimizer": optimizer, "schedule": schedule}
+    done = _resumed(checkpoint, parts)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as progress:
+        bar = progress.add_task("training", total=total, completed=done)
+        right = 0.0
+        for step, clips, labels in _batches(done):
+            with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+                logits = network(clips)
+            loss = nn.functional.cross_entropy(logits.float(), labels)
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
+            schedule.step()
+            right = 0.95 * right + 0.05 * float((logits.argmax(1) == labels).float().mean())
+            progress.update(bar, completed=step + 1, description=f"loss {loss:.2f}, right {right:.0%}")
+            if (step + 1) % _CHECKPOINT_STEPS == 0:
+                _save(checkpoint, step + 1, parts)
+                progress.print(f"step {step + 1}: loss {loss:.3f}, right {right:.3f}")
+    return network
+
+
+def normalised(frames: Tensor) -> Tensor:
+    """(N, T, H, W, 3) uint8 RGB -> (N, 3, T, H, W) float32 as the exported graph computes it."""
+    pixels = preset(Norm.SALIENCY_TUBES, SIZE)
+    mean, std = torch.tensor(pixels.mean), torch.tensor(pixels.std)
+    return ((frames / 255 - mean) / std).movedim(4, 1)
+
+
+def _batches(done: int) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """What is left of all stages: the step, normalised clips, labels; drawn a little ahead."""
+    plan = [(stage, within) for stage in STAGES for within in range(stage.steps)]
+    with ThreadPoolExecutor(1) as pool:
+        waiting = [pool.submit(_batch, step, *plan[step]) for step in range(done, min(done + 3, len(plan)))]
+        for step in range(done, len(plan)):
+            clips, labels = waiting.pop(0).result()
+            if step + 3 < len(plan):
+                waiting.append(pool.submit(_batch, step + 3, *plan[step + 3]))
+            yield step, clips, labels
+
+
+def _batch(step: int, stage: Stage, within: int) -> tuple[Tensor, Tensor]:
+    ripe = min(within / stage.ramp, 1.0) if stage.ramp else 1.0
+    how = replace(
+        stage.how,
+        drift=ripe * stage.how.drift,
+        still=round(ripe * stage.how.still),
+        restless=round(ripe * stage.how.restless),
+        partial=ripe * stage.how.partial,
+    )
+    scenes = [make_scene((SEED, TRAINING, step, number), stage.size, FRAMES, how) for number in range(stage.batch)]
+    clips = normalised(torch.from_numpy(np.stack([scene.frames for scene in scenes])))
+    labels = torch.tensor([scene.label for scene in scenes])
+    return clips.contiguous(memory_format=torch.channels_last_3d), labels
+
+
+def _resumed(checkpoint: Path, parts: dict[str, object]) -> int:
+    """The number of steps that are done; what is to go on is loaded into `parts`."""
+    if not checkpoint.exists():
+        return 0
+    found = torch.load(checkpoint, weights_only=True)
+    if "step" not in found:
+        raise SystemExit(f"{checkpoint} holds finished weights: name another file, or remove it")
+    for name, part in parts.items():
+        part.load_state_dict(found[name])  # type: ignore[attr-defined]
+    return int(found["step"])
+
+
+def _save(checkpoint: Path, step: int, parts: dict[str, object]) -> None:
+    staging = checkpoint.with_name(checkpoint.name + ".new")
+    torch.save({"step": step} | {name: part.state_dict() for name, part in parts.items()}, staging)  # type: ignore[attr-defined]
+    staging.replace(checkpoint)
+
+
+if __name__ == "__main__":
+    main()
