@@ -1,14 +1,16 @@
 """Train MFNet-3D on scenes with planted evidence: ``python -m benchmarks.planted.train weights.pth``.
 
-First come small scenes, which get harder, then scenes of the size that the network is for. Nothing tells it where the
-actor is: it learns from the class alone. Interrupted, it goes on from the last checkpoint.
+First come small scenes, which get harder as the network gets better, then scenes of the size that it is for. Nothing
+tells it where the actor is: it learns from the class alone. Interrupted, it goes on from the last checkpoint.
 """
 
 import argparse
+from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -34,11 +36,35 @@ class Stage:
     batch: int
     steps: int
     how: Difficulty
-    ramp: int = 0  # over so many steps the background begins to drift, and what else moves joins
 
 
 _SMALL = replace(HELD_OUT, radius=Range(8, 14), reach=Range(10, 17))
-STAGES = (Stage(112, 8, 750, _SMALL, ramp=450), Stage(SIZE, 4, 450, HELD_OUT))
+STAGES = (Stage(112, 8, 750, _SMALL), Stage(SIZE, 4, 450, HELD_OUT))
+_GOOD = 0.7  # while it is right so often, the background begins to drift, and what else moves joins,
+_RAMP = 300  # over so many steps
+_AHEAD = 3  # batches that are drawn before they are needed
+
+
+@dataclass
+class Progressed:
+    """How far the training is.
+
+    Attributes:
+        step: the number of steps that are done.
+        right: how often the network was right lately.
+        ripe: how hard the small scenes are, from 0 to 1.
+    """
+
+    step: int = 0
+    right: float = 0.0
+    ripe: float = 0.0
+
+    def after(self, right: float) -> None:
+        """Count a step."""
+        self.step += 1
+        self.right = 0.95 * self.right + 0.05 * right
+        if self.right >= _GOOD:
+            self.ripe = min(self.ripe + 1 / _RAMP, 1.0)
 
 
 def main() -> None:
@@ -61,12 +87,11 @@ def train(checkpoint: Path, bf16: bool = False) -> MFNet3D:
     total = sum(stage.steps for stage in STAGES)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, _PEAK_RATE, total, pct_start=_WARM_UP)
     parts = {"state_dict": network, "optimizer": optimizer, "schedule": schedule}
-    done = _resumed(checkpoint, parts)
+    now = _resumed(checkpoint, parts)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as progress:
-        bar = progress.add_task("training", total=total, completed=done)
-        right = 0.0
-        for step, clips, labels in _batches(done):
+        bar = progress.add_task("training", total=total, completed=now.step)
+        for clips, labels in _batches(now):
             with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 logits = network(clips)
             loss = nn.functional.cross_entropy(logits.float(), labels)
@@ -74,11 +99,12 @@ def train(checkpoint: Path, bf16: bool = False) -> MFNet3D:
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             schedule.step()
-            right = 0.95 * right + 0.05 * float((logits.argmax(1) == labels).float().mean())
-            progress.update(bar, completed=step + 1, description=f"loss {loss:.2f}, right {right:.0%}")
-            if (step + 1) % _CHECKPOINT_STEPS == 0:
-                _save(checkpoint, step + 1, parts)
-                progress.print(f"step {step + 1}: loss {loss:.3f}, right {right:.3f}")
+            now.after(float((logits.argmax(1) == labels).float().mean()))
+            state = f"loss {loss:.2f}, right {now.right:.0%}, hardness {now.ripe:.0%}"
+            progress.update(bar, completed=now.step, description=state)
+            if now.step % _CHECKPOINT_STEPS == 0:
+                _save(checkpoint, now, parts)
+                progress.print(f"step {now.step}: {state}")
     return network
 
 
@@ -89,20 +115,20 @@ def normalised(frames: Tensor) -> Tensor:
     return ((frames / 255 - mean) / std).movedim(4, 1)
 
 
-def _batches(done: int) -> Iterator[tuple[int, Tensor, Tensor]]:
-    """What is left of all stages: the step, normalised clips, labels; drawn a little ahead."""
-    plan = [(stage, within) for stage in STAGES for within in range(stage.steps)]
+def _batches(now: Progressed) -> Iterator[tuple[Tensor, Tensor]]:
+    """What is left of all stages: normalised clips and labels, drawn a little ahead."""
+    plan = [stage for stage in STAGES for _ in range(stage.steps)]
     with ThreadPoolExecutor(1) as pool:
-        waiting = [pool.submit(_batch, step, *plan[step]) for step in range(done, min(done + 3, len(plan)))]
-        for step in range(done, len(plan)):
-            clips, labels = waiting.pop(0).result()
-            if step + 3 < len(plan):
-                waiting.append(pool.submit(_batch, step + 3, *plan[step + 3]))
-            yield step, clips, labels
+        waiting = deque[Future[tuple[Tensor, Tensor]]]()
+        for step in range(now.step, len(plan) + _AHEAD):
+            if step < len(plan):
+                waiting.append(pool.submit(_batch, step, plan[step], now.ripe))
+            if len(waiting) > _AHEAD or (waiting and step >= len(plan)):
+                yield waiting.popleft().result()
 
 
-def _batch(step: int, stage: Stage, within: int) -> tuple[Tensor, Tensor]:
-    ripe = min(within / stage.ramp, 1.0) if stage.ramp else 1.0
+def _batch(step: int, stage: Stage, ripe: float) -> tuple[Tensor, Tensor]:
+    ripe = ripe if stage.size < SIZE else 1.0
     how = replace(
         stage.how,
         drift=ripe * stage.how.drift,
@@ -116,21 +142,21 @@ def _batch(step: int, stage: Stage, within: int) -> tuple[Tensor, Tensor]:
     return clips.contiguous(memory_format=torch.channels_last_3d), labels
 
 
-def _resumed(checkpoint: Path, parts: dict[str, object]) -> int:
-    """The number of steps that are done; what is to go on is loaded into `parts`."""
+def _resumed(checkpoint: Path, parts: dict[str, Any]) -> Progressed:
+    """How far `checkpoint` is; what is to go on is loaded into `parts`."""
     if not checkpoint.exists():
-        return 0
+        return Progressed()
     found = torch.load(checkpoint, weights_only=True)
-    if "step" not in found:
+    if "progressed" not in found:
         raise SystemExit(f"{checkpoint} holds finished weights: name another file, or remove it")
     for name, part in parts.items():
-        part.load_state_dict(found[name])  # type: ignore[attr-defined]
-    return int(found["step"])
+        part.load_state_dict(found[name])
+    return Progressed(**found["progressed"])
 
 
-def _save(checkpoint: Path, step: int, parts: dict[str, object]) -> None:
+def _save(checkpoint: Path, now: Progressed, parts: dict[str, Any]) -> None:
     staging = checkpoint.with_name(checkpoint.name + ".new")
-    torch.save({"step": step} | {name: part.state_dict() for name, part in parts.items()}, staging)  # type: ignore[attr-defined]
+    torch.save({"progressed": asdict(now)} | {name: part.state_dict() for name, part in parts.items()}, staging)
     staging.replace(checkpoint)
 
 
