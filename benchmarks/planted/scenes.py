@@ -8,6 +8,7 @@ nothing.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,17 @@ from saliency_tubes._opencv import cv2
 CLASSES = ("left", "right", "up", "down", "orbit clockwise", "orbit counter-clockwise", "grow", "shrink")
 SIZE = 224
 FRAMES = 16
+SEED = 20261124  # the first number of a scene's seed, before its split
 _SPRITE = 64  # pixels; things are drawn once at this size and then resized
 
 Path = Callable[[float], "Pose"]
+
+
+class Split(IntEnum):
+    """The second number of a scene's seed: what it is for."""
+
+    TRAINING = 0
+    HELD_OUT = 1
 
 
 @dataclass(frozen=True)

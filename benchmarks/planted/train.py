@@ -20,10 +20,8 @@ from saliency_tubes.presets import preset
 from saliency_tubes_export.mfnet3d import MFNet3D
 from torch import Tensor, nn
 
-from .scenes import CLASSES, FRAMES, HELD_OUT, SIZE, Difficulty, Range, make_scene
+from .scenes import CLASSES, FRAMES, HELD_OUT, SEED, SIZE, Difficulty, Range, Split, make_scene
 
-SEED = 20261124
-TRAINING, HELD_OUT_SPLIT = 0, 1  # the first number of a scene's seed
 _PEAK_RATE, _WARM_UP = 1e-3, 0.15
 _CHECKPOINT_STEPS = 50
 
@@ -136,7 +134,9 @@ def _batch(step: int, stage: Stage, ripe: float) -> tuple[Tensor, Tensor]:
         restless=round(ripe * stage.how.restless),
         partial=ripe * stage.how.partial,
     )
-    scenes = [make_scene((SEED, TRAINING, step, number), stage.size, FRAMES, how) for number in range(stage.batch)]
+    scenes = [
+        make_scene((SEED, Split.TRAINING, step, number), stage.size, FRAMES, how) for number in range(stage.batch)
+    ]
     clips = normalised(torch.from_numpy(np.stack([scene.frames for scene in scenes])))
     labels = torch.tensor([scene.label for scene in scenes])
     return clips.contiguous(memory_format=torch.channels_last_3d), labels

@@ -1,0 +1,196 @@
+"""What tubes find where it is known what there is to be found: ``python -m benchmarks.planted.findings MODEL``.
+
+Scenes that the network was not trained on, its tubes, and volumes that know nothing of its weights, measured as
+`tubes evaluate` measures any clips. Prints tables in Markdown.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from saliency_tubes import Sampling, load_model
+from saliency_tubes.bench.machine import describe
+from saliency_tubes.choices import Align, Fill, Fit
+from saliency_tubes.faithfulness import Case, Evaluation, Evidence, Method, Options, Summary, bootstrap, evaluate
+from saliency_tubes.model import TubeModel
+
+from ..checkout import checkout
+from ..inputs import ROOT
+from .scenes import FRAMES, SEED, Split, make_scene
+
+LONG_CLIP = 3 * FRAMES
+_LOCALISATION = Options(fills=(), fit=Fit.WHOLE)
+_ALONE = replace(_LOCALISATION, methods=(Method.TUBE,))
+_PERTURBATION = Options(methods=(Method.TUBE, Method.RANDOM), steps=6, fit=Fit.WHOLE)
+_WINDOWS = {  # of a long clip
+    "16 frames evenly over the clip": Sampling.uniform(),
+    "windows of 16 frames, 3 apart": Sampling.dense(stride=3),
+    "windows of 16 frames, 2 apart": Sampling.dense(stride=2),
+}
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over scenes and its 95 % interval."""
+
+    mean: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        form = ".3f" if abs(self.mean) >= 0.0005 or self.mean == 0 else ".1e"
+        return f"{self.mean:{form}} [{self.low:{form}}, {self.high:{form}}]"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table: its name, and what was measured by name."""
+
+    name: str
+    cells: tuple[tuple[str, Interval], ...]
+
+
+def cases(count: int, frames: int = FRAMES) -> Iterator[Case]:
+    """Held-out scenes, one after another."""
+    for number in range(count):
+        scene = make_scene((SEED, Split.HELD_OUT, number), frames=frames)
+        when = scene.moving if scene.partial else None
+        yield Case(f"scene {number}", scene.frames, scene.label, Evidence(mask=scene.mask, moving=when))
+
+
+def main() -> int:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.planted.findings", description=__doc__)
+    parser.add_argument("model", type=Path, help="the network, exported")
+    parser.add_argument("--scenes", type=int, default=400, help="how many (default %(default)s)")
+    parser.add_argument("--perturbed", type=int, default=400, help="how many of them to perturb (default %(default)s)")
+    parser.add_argument("--randomised", type=Path, action="append", default=[], help="the same with shuffled weights")
+    parser.add_argument("--other", type=Path, action="append", default=[], help="the same in another precision")
+    parser.add_argument("--device", default="auto", help="where to run (default %(default)s)")
+    arguments = parser.parse_args()
+    model, *rest = (
+        load_model(path, arguments.device) for path in (arguments.model, *arguments.randomised, *arguments.other)
+    )
+    randomised, others = rest[: len(arguments.randomised)], rest[len(arguments.randomised) :]
+    for line in (*describe().lines(), f"commit    {checkout(ROOT)}", f"device    {model.device}"):
+        print(line)
+    started = time.perf_counter()
+    with _progress() as say:
+        run = _Runs(say)
+        for title, rows in chain(
+            _localisation(run, model, others, arguments.scenes),
+            _shuffled(run, model, randomised, arguments.scenes),
+            _long_clips(run, model, arguments.scenes),
+            _perturbation(run, model, arguments.perturbed),
+        ):
+            print(f"\n{title}\n\n{_table(rows)}", flush=True)
+    print(f"\n{(time.perf_counter() - started) / 60:.0f} minutes")
+    return 0
+
+
+Section = tuple[str, list[Row]]
+
+
+def _localisation(run: "_Runs", model: TubeModel, others: Sequence[TubeModel], count: int) -> Iterator[Section]:
+    corners = run(model, replace(_LOCALISATION, align=Align.CORNERS), cases(count), count)
+    yield f"Where and when, {count} scenes, aligned at the corners", _by_method(corners)
+    centers = run(model, replace(_LOCALISATION, align=Align.CENTERS), cases(count), count)
+    yield f"Where and when, {count} scenes, aligned at the cells' centres", _by_method(centers)
+    if others:
+        rows = [_row(one.path.name, run(one, _ALONE, cases(count), count)) for one in others]
+        yield f"Precision, {count} scenes", [_row(model.path.name, corners), *rows]
+
+
+def _shuffled(run: "_Runs", model: TubeModel, randomised: Sequence[TubeModel], count: int) -> Iterator[Section]:
+    """The rank correlation between maps, and what the maps of shuffled weights find."""
+    rows = [_row(one.path.name, run(model, _ALONE, cases(count), count, one)) for one in randomised]
+    if rows:
+        yield f"Shuffled weights, {count} scenes", rows
+
+
+def _long_clips(run: "_Runs", model: TubeModel, count: int) -> Iterator[Section]:
+    rows = [
+        _row(name, run(model, replace(_ALONE, sampling=how), cases(count, LONG_CLIP), count))
+        for name, how in _WINDOWS.items()
+    ]
+    yield f"Clips of {LONG_CLIP} frames, {count} scenes", rows
+
+
+def _perturbation(run: "_Runs", model: TubeModel, count: int) -> Iterator[Section]:
+    for fill in Fill:
+        found = run(model, replace(_PERTURBATION, fills=(fill,)), cases(count), count)
+        yield f"Deletion and insertion, {fill}, {count} scenes, {_PERTURBATION.steps} steps", _by_method(found)
+
+
+def _by_method(evaluation: Evaluation) -> list[Row]:
+    """A row for each method."""
+    summary = evaluation.summary()
+    methods = dict.fromkeys(one.method for one in summary)
+    return [Row(method, _cells(one for one in summary if one.method == method)) for method in methods]
+
+
+def _row(name: str, evaluation: Evaluation) -> Row:
+    """A row for the tube alone, with how often the network was right."""
+    right = np.array([one.predicted.index == one.label.index for one in evaluation.results], dtype=np.float64)
+    low, high = (None, None) if (ends := bootstrap(right, evaluation.options.seed)) is None else map(float, ends)
+    tube = _cells(one for one in evaluation.summary() if one.method == Method.TUBE)
+    return Row(name, (("accuracy", _interval(float(right.mean()), low, high)), *tube))
+
+
+def _cells(summaries: Iterable[Summary]) -> tuple[tuple[str, Interval], ...]:
+    return tuple((one.metric.words, _interval(one.mean, one.low, one.high)) for one in summaries)
+
+
+def _interval(mean: float, low: float | None, high: float | None) -> Interval:
+    return Interval(mean, mean if low is None else low, mean if high is None else high)
+
+
+def _table(rows: Sequence[Row]) -> str:
+    """Markdown."""
+    columns = list(dict.fromkeys(name for row in rows for name, _ in row.cells))
+    lines = [["", *columns], ["---"] * (len(columns) + 1)]
+    for row in rows:
+        known = dict(row.cells)
+        lines.append([row.name, *(str(known[name]) if name in known else "" for name in columns)])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+class _Runs:
+    """Runs evaluations, and shows how far they are."""
+
+    def __init__(self, say: Progress) -> None:
+        self._say = say
+
+    def __call__(
+        self, model: TubeModel, options: Options, scenes: Iterable[Case], count: int, other: TubeModel | None = None
+    ) -> Evaluation:
+        """Every scene has to be measured.
+
+        Raises:
+            RuntimeError: one of them was not.
+        """
+        task = self._say.add_task(f"{model.path.name}", total=count)
+        found = evaluate(model, scenes, options, other, on_case=lambda _: self._say.advance(task))
+        self._say.remove_task(task)
+        if found.errors:
+            raise RuntimeError(f"{found.errors[0].source}: {found.errors[0].error}")
+        return found
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        yield progress
+
+
+if __name__ == "__main__":
+    sys.exit(main())
