@@ -8,11 +8,16 @@ from pathlib import Path
 from ..choices import Artifact, Device, Fit, Precision, SamplingName
 from ..explanation import Explanation
 from ..model import load_model
+from ..progress import StopWords, shown
 from ..sampling import Sampling
 from ..style import Style
-from .progress import shown
 from .run import BatchSummary, Method, run_batch
 from .sources import find_clips
+
+STOP_WORDS = StopWords(
+    heard="stopping when the clips in hand are finished; Ctrl-C again stops at once",
+    ended="stopped. What is finished is on record; the same command goes on from there",
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,7 @@ def run_command(
         settings=settings,
         notes=notes,
     )
-    return run_batch(found, out, loaded.spec, method, order.labels, partial(shown, say=say))
+    return run_batch(found, out, loaded.spec, method, order.labels, partial(shown, say=say, words=STOP_WORDS))
 
 
 def save_as(

@@ -77,6 +77,11 @@ class Record:
         """Whether there are no results."""
         return self.error is not None
 
+    @property
+    def names_clip(self) -> bool:
+        """Whether this is a clip, not a row of a list that names none."""
+        return self.fingerprint is not None
+
     def line(self) -> bytes:
         """As a line of JSON, ASCII only."""
         document = {"schema": _SCHEMA, "status": "failed" if self.failed else "done"} | asdict(self)
