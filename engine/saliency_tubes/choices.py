@@ -88,6 +88,13 @@ class Fit(StrEnum):
     WHOLE = "whole"  # all of it, squashed
 
 
+class Fill(StrEnum):
+    """What takes the place of what is removed from a clip, to see whether the network needs it."""
+
+    BLUR = "blur"  # the mean of all frames, blurred
+    MEAN = "mean"  # the clip's mean colour
+
+
 class Artifact(StrEnum):
     """What can be written for an explained clip."""
 

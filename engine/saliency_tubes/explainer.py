@@ -55,6 +55,17 @@ class Explainer:
         )
         return [next(explained) if fine else self._overflow() for fine in finite]
 
+    def activations(self, frames: NDArray[np.uint8]) -> Activations:
+        """What the network computes for crops, (N, T, H, W, 3) uint8 RGB.
+
+        Raises:
+            ModelFileError: the network gives no finite output, or the runtime fails.
+        """
+        activations = self._session.run(frames)
+        if not _finite(activations).all():
+            raise self._overflow()
+        return activations
+
     def survey(self, clip: Clip, view: View, batch: int, progress: Callable[[str], None]) -> Explanation:
         """The explanation of a whole video, window by window.
 
@@ -62,14 +73,7 @@ class Explainer:
             SourceError: the clip cannot be decoded.
             ModelFileError: the network gives no finite output, or the runtime fails.
         """
-
-        def run(frames: NDArray[np.uint8]) -> Activations:
-            activations = self._session.run(frames)
-            if not _finite(activations).all():
-                raise self._overflow()
-            return activations
-
-        found = Surveyor(clip, self._spec, view, run, batch, progress).survey()
+        found = Surveyor(clip, self._spec, view, self.activations, batch, progress).survey()
         progress("building the tubes")
         started = time.perf_counter()
         with one_blas_thread():

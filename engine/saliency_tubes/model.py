@@ -19,7 +19,7 @@ from .explainer import Explainer
 from .explanation import Explanation, folder_name
 from .pipeline import Stages, overlapped
 from .sampling import Sampling
-from .session import Session, open_session
+from .session import Activations, Session, open_session
 from .spec import ModelSpec
 from .video import Clip, clip_name, open_clip
 from .view import View, Wanted
@@ -231,6 +231,28 @@ class TubeModel:
         stages = Stages(read, explain, lambda pair: finish(*pair))
         streams = 1 if dense else session.streams
         return overlapped(jobs, stages, batch=1 if dense else size, streams=streams, workers=usable_cores())
+
+    def activations(self, frames: NDArray[np.uint8]) -> Activations:
+        """What the network computes for clips that are in its own form already: for metrics, and for maps of one's own.
+
+        Args:
+            frames: (N, T, H, W, 3) uint8 RGB, such as `Explanation.frames`, with T, H and W those of
+                `ModelSpec.input_shape`; N at least 1. All run at once, so N decides how much memory it takes.
+
+        Returns:
+            ``logits`` (N, K) and ``features`` (N, C, t, h, w), float32.
+
+        Raises:
+            OptionError: the frames have another shape or type.
+            ModelFileError: the network gives no finite output, or the runtime fails.
+        """
+        shape = self.spec.input_shape
+        if frames.dtype != np.uint8 or frames.shape[1:] != shape or not len(frames):
+            raise OptionError(
+                f"expected clips of this model's shape, (N, {', '.join(map(str, shape))}) uint8, got {frames.shape} "
+                f"{frames.dtype}: `explain` takes clips of any shape, and keeps what the network saw of them"
+            )
+        return self._explainer.activations(frames)
 
     @property
     def sha256(self) -> str:

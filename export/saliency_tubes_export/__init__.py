@@ -7,10 +7,16 @@ if TYPE_CHECKING:
     from .exporter import export_checkpoint
     from .foreign import export_onnx
     from .parity import ParityReport
+    from .randomised import randomise
 
-__all__ = ["ParityReport", "export_checkpoint", "export_onnx"]
+__all__ = ["ParityReport", "export_checkpoint", "export_onnx", "randomise"]
 
-_HOMES = {"ParityReport": "parity", "export_checkpoint": "exporter", "export_onnx": "foreign"}
+_HOMES = {
+    "ParityReport": "parity",
+    "export_checkpoint": "exporter",
+    "export_onnx": "foreign",
+    "randomise": "randomised",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -101,14 +101,14 @@ def expose(model: onnx.ModelProto, tail: Tail) -> None:
         for tensors_of_node in (node.input, node.output):
             tensors_of_node[:] = [names.get(name, name) for name in tensors_of_node]
     graph.node.extend(moved)
-    _drop_unused(graph, {"logits", "features"})
+    drop_unused(graph, {"logits", "features"})
     del graph.value_info[:]
     del graph.output[:]
     for name, shape in (("logits", (len(tail.bias),)), ("features", tail.features_shape)):
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape]))
 
 
-def _drop_unused(graph: onnx.GraphProto, wanted: set[str]) -> None:
+def drop_unused(graph: onnx.GraphProto, wanted: set[str]) -> None:
     """Drop nodes and weights that nothing wanted is computed from."""
     kept = []
     for node in reversed(graph.node):  # in order, as ONNX has them
