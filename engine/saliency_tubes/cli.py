@@ -1,4 +1,4 @@
-"""The `tubes` command: parse, call, report. Here what it does with clips; `cli_models` has what it does with models.
+"""The `tubes` command: parse, call, report. Here what it does with clips; the other `cli_` modules have the rest.
 
 Results go to stdout, progress and notes to stderr. Exit codes: 0 done, 1 failed, 2 used wrongly, 130 interrupted.
 """
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import cli_models, options, texts
+from . import cli_evaluate, cli_models, options, texts
 from ._version import __version__
 from .choices import Device, Fit, ImageFormat, Precision, StyleName
 from .console import progress_line, say
@@ -262,4 +262,5 @@ def _load(
         return TubeModel.of(path, session.result()), opened
 
 
+app.add_typer(cli_evaluate.app)
 app.add_typer(cli_models.app)

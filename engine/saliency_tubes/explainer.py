@@ -84,7 +84,7 @@ class Explainer:
         built = time.perf_counter() - started
         return Explanation(
             clip=ClipIdentity(clip.name, clip.path, clip.length, found.size_wh, found.sha256),
-            model=self._identity,
+            model=self.identity,
             spec=self._spec,
             sampling=view.sampling,
             fit=view.fit,
@@ -121,7 +121,7 @@ class Explainer:
         digest = hashlib.sha256(crops.frames.data).hexdigest()
         return Explanation(
             clip=ClipIdentity(clip.name, clip.path, clip.length, crops.size_wh, digest),
-            model=self._identity,
+            model=self.identity,
             spec=self._spec,
             sampling=view.sampling,
             fit=view.fit,
@@ -159,7 +159,8 @@ class Explainer:
                 yield f"the map of class {tube.label} is the same everywhere: its tube is zero and points nowhere"
 
     @property
-    def _identity(self) -> ModelIdentity:
+    def identity(self) -> ModelIdentity:
+        """Which model file this is, where it runs, in which precision, and what computes it."""
         session = self._session
         return ModelIdentity(self._path, self.sha256, session.device, session.precision, session.runtime)
 

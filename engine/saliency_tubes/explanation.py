@@ -77,6 +77,18 @@ class ModelIdentity:
     precision: Precision
     runtime: str
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of everything that an explanation by it depends on."""
+        return {
+            "saliency_tubes": __version__,
+            **dict([self.runtime.split(" ", 1)]),
+            "numpy": np.__version__,
+            "opencv": cv2.__version__,
+            "av": av.__version__,
+            "python": platform.python_version(),
+        }
+
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
@@ -240,14 +252,7 @@ class Explanation:
             },
             "timings_s": asdict(self.timings),
             "notes": self.notes,
-            "versions": {
-                "saliency_tubes": __version__,
-                **dict([self.model.runtime.split(" ", 1)]),
-                "numpy": np.__version__,
-                "opencv": cv2.__version__,
-                "av": av.__version__,
-                "python": platform.python_version(),
-            },
+            "versions": self.model.versions,
         }
 
     def _describe_sampling(self) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from .cores import usable_cores
 from .crops import Crops, read_crops
 from .errors import LabelError, ModelFileError, OptionError, OutputError, SaliencyTubesError
 from .explainer import Explainer
-from .explanation import Explanation, folder_name
+from .explanation import Explanation, ModelIdentity, folder_name
 from .pipeline import Stages, overlapped
 from .sampling import Sampling
 from .session import Activations, Session, open_session
@@ -258,6 +258,16 @@ class TubeModel:
     def sha256(self) -> str:
         """SHA-256 of the model file, in hexadecimal."""
         return self._explainer.sha256
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which model file this is, where it runs, in which precision, and what computes it."""
+        return self._explainer.identity
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the cores that decode and write are the ones that compute."""
+        return self._session.on_cpu
 
     def _survey(self, clip: Clip, view: View, progress: Callable[[str], None]) -> Explanation:
         return self._explainer.survey(clip, view, 1 if self._session.on_cpu else _GPU_BATCH, progress)

@@ -55,7 +55,10 @@ def shown(
     """
     pace = Pace(total, clock)
     try:
-        with _stoppable(words.heard), _bar(pace) if sys.stderr.isatty() else _lines(pace, say, clock) as (print_line, update):
+        with (
+            _stoppable(words.heard),
+            _bar(pace) if sys.stderr.isatty() else _lines(pace, say, clock) as (print_line, update),
+        ):
 
             def seen(outcome: Outcome) -> None:
                 pace.count(outcome)

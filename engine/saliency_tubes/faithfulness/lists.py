@@ -31,15 +31,16 @@ def read_cases(file: Path) -> Iterator[Case | CaseError]:
     Raises:
         SourceError: the file cannot be read, is no such table, or holds no rows.
     """
-    rows = 0
-    for rows, row in enumerate(_rows(file, "a list of cases", ["path"], ["label", "mask", "boxes", "first", "last"]), 1):
+    empty = True
+    for row in _rows(file, "a list of cases", ["path"], ["label", "mask", "boxes", "first", "last"]):
+        empty = False
         origin = f"{file} line {row.line}"
         error = row.error or wrong_path(row.fields[0])
         try:
             yield CaseError(origin, error, names_clip=False) if error else _case(file.parent, *row.fields)
         except ValueError as wrong:
             yield CaseError(origin, str(wrong), names_clip=False)
-    if not rows:
+    if empty:
         raise SourceError(f"{file} holds no cases: expected a row for each clip below the header")
 
 

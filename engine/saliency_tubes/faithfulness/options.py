@@ -54,7 +54,7 @@ class Metric(StrEnum):
         return cls(f"insertion_{fill}")
 
     @property
-    def title(self) -> str:
+    def words(self) -> str:
         """For people, in 18 characters at most."""
         return _TITLES.get(self, self.replace("_", " "))
 
