@@ -54,12 +54,14 @@ class Case:
         source: a clip as `TubeModel.explain` takes it.
         label: a class index or name; None for the predicted class.
         evidence: where and when the evidence is; None where it is not known.
+        place: where it is listed, such as ``cases.csv line 3``; empty where it is not.
     """
 
     name: str
     source: Source
     label: int | str | None = None
     evidence: Evidence | None = None
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class CaseError:
     """A case without results, or a row of a list that is none.
 
     Attributes:
-        source: the case's name, or the row's place, such as ``cases.csv line 3``.
+        source: the place where it is listed; the case's name where there is none.
         error: why there are none.
         names_clip: whether it is a case.
     """

@@ -1,6 +1,7 @@
 """What `tubes evaluate` does: read the cases, load the model, measure, write."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -67,11 +68,20 @@ def run_command(
         with _randomised(loaded, randomise, device, precision, options.seed) as other:
             outcomes, code = _measure(loaded, rows, options, other, say)
             evaluation = Evaluation.of(outcomes, loaded, options, other, complete=code is None)
-        for text in dict.fromkeys(text for result in evaluation.results for text in result.notes):
-            sources = [result.source for result in evaluation.results if text in result.notes]
-            note(f"{sources[0]}{f' and {len(sources) - 1} more' if len(sources) > 1 else ''}: {text}")
+        for text in _notes(evaluation.results):
+            note(text)
         files = write(evaluation)
     return Ending(evaluation, files, code if code is not None else int(bool(evaluation.errors)))
+
+
+def _notes(results: Iterable[CaseResult]) -> Iterator[str]:
+    """What is to be noted, each once, with the clip that it is said of."""
+    names = defaultdict[str, list[str]](list)
+    for result in results:
+        for text in result.notes:
+            names[text].append(result.name)
+    for text, several in names.items():
+        yield f"{several[0]}{f' and {len(several) - 1} more' if len(several) > 1 else ''}: {text}"
 
 
 @contextmanager

@@ -38,7 +38,8 @@ def _sampling(sampling: Sampling) -> dict[str, Any]:
 
 def _case(result: CaseResult) -> dict[str, Any]:
     return {
-        "source": result.source,
+        "name": result.name,
+        "place": result.place or None,
         "label": asdict(result.label),
         "predicted": asdict(result.predicted),
         "values": [asdict(one) for one in result.values],

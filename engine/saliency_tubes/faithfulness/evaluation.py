@@ -111,7 +111,7 @@ def measured(
         try:
             yield measurer.measure(case, number)
         except SaliencyTubesError as error:
-            yield CaseError(case.name, str(error))
+            yield CaseError(case.place or case.name, str(error))
 
 
 def _check_same(model: TubeModel, randomised: TubeModel) -> None:

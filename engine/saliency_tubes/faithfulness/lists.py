@@ -34,12 +34,12 @@ def read_cases(file: Path) -> Iterator[Case | CaseError]:
     empty = True
     for row in _rows(file, "a list of cases", ["path"], ["label", "mask", "boxes", "first", "last"]):
         empty = False
-        origin = f"{file} line {row.line}"
+        place = f"{file} line {row.line}"
         error = row.error or wrong_path(row.fields[0])
         try:
-            yield CaseError(origin, error, names_clip=False) if error else _case(file.parent, *row.fields)
+            yield CaseError(place, error, names_clip=False) if error else _case(place, file.parent, *row.fields)
         except ValueError as wrong:
-            yield CaseError(origin, str(wrong), names_clip=False)
+            yield CaseError(place, str(wrong), names_clip=False)
     if empty:
         raise SourceError(f"{file} holds no cases: expected a row for each clip below the header")
 
@@ -74,7 +74,7 @@ def _rows(file: Path, what: str, required: list[str], optional: list[str] | None
     yield from read_table(file, text, required, optional or [])
 
 
-def _case(folder: Path, path: str, label: str, mask: str, boxes: str, first: str, last: str) -> Case:
+def _case(place: str, folder: Path, path: str, label: str, mask: str, boxes: str, first: str, last: str) -> Case:
     if mask and boxes:
         raise ValueError("there are a mask and boxes: expected one of them; leave the other empty")
     if bool(first) != bool(last):
@@ -85,7 +85,7 @@ def _case(folder: Path, path: str, label: str, mask: str, boxes: str, first: str
         moving=(_whole("first", first), _whole("last", last)) if first else None,
     )
     known = mask or boxes or first
-    return Case(path, folder / path, label or None, evidence if known else None)
+    return Case(path, folder / path, label or None, evidence if known else None, place)
 
 
 def _whole(name: str, text: str) -> int:

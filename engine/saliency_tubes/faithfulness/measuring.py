@@ -58,7 +58,8 @@ class Measurer:
         findings = list(self._findings(look, known, rng))
         notes = [*explanation.notes, *known.notes, *(one for one in findings if isinstance(one, str))]
         return CaseResult(
-            source=case.name,
+            name=case.name,
+            place=case.place,
             label=explanation.score(explanation.tube.label),
             predicted=explanation.predicted,
             values=tuple(one for one in findings if isinstance(one, Measured)),
@@ -97,7 +98,7 @@ class Measurer:
             yield MeasuredCurves(method, fill, deletion, insertion)
             yield Measured(method, Metric.deletion(fill), deletion.auc)
             yield Measured(method, Metric.insertion(fill), insertion.auc)
-        full = look.explanation.score(label).probability
+        full = np.float32(look.explanation.score(label).probability)  # as exact as what it is compared with
         if full > 0:  # a class may be so unlikely that there is nothing to drop
             masked = score(perturbation.masked_by(look.frames, volume)[None])
             yield Measured(method, Metric.AVERAGE_DROP, perturbation.average_drop(full, masked[0]))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,7 @@ _COLOURS = {
     Method.FRAME_DIFFERENCE: "#009e73",
     Method.FEATURES: "#cc79a7",
 }
+_TICKS: dict[str, Any] = {"ticks": (0, 0.5, 1), "labels": ("0", "0.5", "1")}  # so that neighbours' do not touch
 _NOTES = {Metric.ENERGY_RATIO: "1: an even volume"}
 
 
@@ -107,6 +108,7 @@ def _points(axes: "Axes", rows: Sequence[Summary], methods: Sequence[Method]) ->
         axes.set_xlim(left=0)
     else:
         axes.set_xlim(-0.03, 1.03)
+        axes.set_xticks(**_TICKS)
     axes.set_title(metric.words, fontsize="medium")
     axes.set_xlabel(f"{_NOTES[metric]}; n = {most}" if metric in _NOTES else f"n = {most}", fontsize="small")
     axes.set_ylim(-0.6, len(methods) - 0.4)
@@ -132,6 +134,7 @@ def _curve(axes: "Axes", evaluation: Evaluation, method: Method, fill: Fill, wha
         axes.fill_between(fractions, *band, color=_COLOURS[method], alpha=0.15, linewidth=0)
     axes.set_ylim(-0.02, 1.02)
     axes.set_xlim(0, 1)
+    axes.set_xticks(**_TICKS)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.3)
 

@@ -32,7 +32,8 @@ class CaseResult:
     """A case that was measured.
 
     Attributes:
-        source: its name.
+        name: what it is called.
+        place: where it is listed; empty where it is not.
         label: the class that was explained, with its logit and probability.
         predicted: the class with the highest logit.
         values: what was measured, in no order that matters; what the evidence does not allow is missing.
@@ -41,13 +42,19 @@ class CaseResult:
         seconds: how long it took.
     """
 
-    source: str
+    name: str
+    place: str
     label: Score
     predicted: Score
     values: tuple[Measured, ...]
     curves: tuple[MeasuredCurves, ...]
     notes: tuple[str, ...]
     seconds: float
+
+    @property
+    def source(self) -> str:
+        """The place where it is listed; its name where there is none."""
+        return self.place or self.name
 
     @property
     def error(self) -> None:

@@ -101,13 +101,10 @@ def table(summaries: Iterable[Summary]) -> str:
 def _cell(one: Summary | None) -> str:
     if one is None:
         return ""
+    form = ".1e" if one.metric is Metric.COMPLETENESS_ERROR else ".2f"
     if one.low is None or one.high is None:
-        return _number(one.mean)
-    return f"{_number(one.mean)} [{_number(one.low)}, {_number(one.high)}]"
-
-
-def _number(value: float) -> str:
-    return f"{value:.1e}" if 0 < abs(value) < 0.005 else f"{value:.2f}"
+        return format(one.mean, form)
+    return f"{one.mean:{form}} [{one.low:{form}}, {one.high:{form}}]"
 
 
 def _in_two(lines: list[tuple[str, str, list[str]]]) -> list[tuple[str, str, list[str]]]:
