@@ -68,9 +68,10 @@ def randomise(model: Path, output: Path, seed: int, layers: Layers | str = Layer
         parity=None,
     )
     try:
-        _replace_classifier(network.graph, shuffled)
+        drop_unused(network.graph, {"features"})
         if chosen is Layers.ALL and not _permute_initializers(network.graph, seed):
             raise ModelFileError(f"{model} has no weights before its features: there is nothing to permute")
+        _add_classifier(network.graph, shuffled)
         with replacing_file(output, "--output") as staging:
             write_model(staging, network, shuffled)
     except (ValidationError, InferenceError, RuntimeError, ValueError) as error:
@@ -96,28 +97,27 @@ def _damaged(path: Path, problem: str) -> ModelFileError:
     return ModelFileError(f"{path} is damaged ({problem}): export the weights again with `tubes export WEIGHTS`")
 
 
-def _replace_classifier(graph: onnx.GraphProto, spec: ModelSpec) -> None:
-    """Let the logits be computed from the features with the weights of `spec`, however they were before."""
+def _permute_initializers(graph: onnx.GraphProto, seed: int) -> int:
+    """Permute every tensor of weights; how many there were."""
+    count = 0
+    for tensor in graph.initializer:
+        several = sum(side > 1 for side in tensor.dims) > 1  # not one number a channel, (C, 1, 1, 1)
+        if tensor.data_type in _FLOATS and several:
+            array = _permuted(numpy_helper.to_array(tensor), seed, tensor.name)
+            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+            count += 1
+    return count
+
+
+def _add_classifier(graph: onnx.GraphProto, spec: ModelSpec) -> None:
+    """Let the logits be computed from the features with the weights of `spec`, however that was done before."""
     weight, bias = _OURS + "weight", _OURS + "bias"
-    drop_unused(graph, {"features"})
     graph.initializer.append(numpy_helper.from_array(spec.weight, weight))
     graph.initializer.append(numpy_helper.from_array(spec.bias, bias))
     graph.node.append(helper.make_node("GlobalAveragePool", ["features"], [_OURS + "pooled"]))
     graph.node.append(helper.make_node("Flatten", [_OURS + "pooled"], [_OURS + "flat"]))
     graph.node.append(helper.make_node("Gemm", [_OURS + "flat", weight, bias], ["logits"], transB=1))
     del graph.value_info[:]  # some of it speaks of the old classifier
-
-
-def _permute_initializers(graph: onnx.GraphProto, seed: int) -> int:
-    """Permute every tensor of weights but the classifier's; how many there were."""
-    count = 0
-    for tensor in graph.initializer:
-        several = sum(side > 1 for side in tensor.dims) > 1  # not one number a channel, (C, 1, 1, 1)
-        if tensor.data_type in _FLOATS and several and not tensor.name.startswith(_OURS):
-            array = _permuted(numpy_helper.to_array(tensor), seed, tensor.name)
-            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
-            count += 1
-    return count
 
 
 def _permuted(values: NDArray[np.float32], seed: int, name: str) -> NDArray[np.float32]:

@@ -293,3 +293,39 @@ def test_an_unknown_artifact_is_refused_before_anything_is_written(model: TubeMo
     with pytest.raises(OptionError, match="there is no artifact 'poster': choose among overlay, sheet"):
         model.explain(moving_square(8), 1).save(tmp_path, artifacts=["heatmap", "poster"])
     assert list(tmp_path.iterdir()) == []
+
+
+def test_activations_are_what_an_explanation_is_made_of(model: TubeModel) -> None:
+    explanations = [model.explain(moving_square(20)), model.explain(moving_square(20)[::-1])]
+
+    found = model.activations(np.stack([explanation.frames for explanation in explanations]))
+
+    assert found.features.shape == (2, *model.spec.features_shape)
+    assert found.features.dtype == np.float32
+    for explanation, logits, features in zip(explanations, found.logits, found.features, strict=True):
+        np.testing.assert_allclose(logits, explanation.logits, rtol=1e-5, atol=1e-6)
+        own = np.einsum("c,cthw->thw", model.spec.weight[explanation.tube.label], features)
+        np.testing.assert_allclose(own, explanation.tube.map, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        np.zeros((FRAMES, SIZE, SIZE, 3), np.uint8),
+        np.zeros((1, FRAMES, SIZE, SIZE + 1, 3), np.uint8),
+        np.zeros((0, FRAMES, SIZE, SIZE, 3), np.uint8),
+        np.zeros((1, FRAMES, SIZE, SIZE, 3), np.float32),
+        np.uint8(0),
+    ],
+)
+def test_activations_of_other_frames_are_refused(model: TubeModel, frames: np.ndarray) -> None:
+    with pytest.raises(OptionError, match=rf"\(N, {FRAMES}, {SIZE}, {SIZE}, 3\) uint8, got \("):
+        model.activations(frames)
+
+
+def test_activations_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    spec = tiny_spec(bias=np.full(5, np.nan, np.float32))
+    model = load_model(write_tiny(tmp_path / "nan.onnx", spec, tiny_spec().to_metadata()), device="cpu")
+
+    with pytest.raises(ModelFileError, match="gave infinite or undefined"):
+        model.activations(np.zeros((1, FRAMES, SIZE, SIZE, 3), np.uint8))
