@@ -17,11 +17,12 @@ import typer
 
 from . import cli_evaluate, cli_models, options, texts
 from ._version import __version__
-from .choices import Device, Fit, ImageFormat, Precision, StyleName
+from .choices import Align, Device, Fit, ImageFormat, Precision, StyleName
 from .console import progress_line, say
 from .errors import OptionError, SaliencyTubesError
 from .graph_cache import PUBLISHER, GraphCache
 from .options import (
+    AlignOption,
     ColormapOption,
     CompareOption,
     DebugOption,
@@ -134,6 +135,7 @@ def run(
     step: StepOption = None,
     max_frames: MaxFramesOption = None,
     fit: FitOption = Fit.SQUASH_CROP,
+    align: AlignOption = Align.CORNERS,
     style: StyleOption = StyleName.REFERENCE,
     colormap: ColormapOption = None,
     opacity: OpacityOption = None,
@@ -157,7 +159,7 @@ def run(
     with progress_line() as progress:
         progress(f"loading {model}")
         loaded, opened = _load(model, device, precision, GraphCache.of_user(), clip)
-        explanation = loaded.explain(opened, label, top_k=top_k, sampling=how, fit=fit, progress=progress)
+        explanation = loaded.explain(opened, label, top_k=top_k, sampling=how, fit=fit, align=align, progress=progress)
         folders = explanation.save(out, progress, artifacts=artifacts, style=look, on_note=notes.append)
     for note in (*explanation.notes, *notes):
         say(f"note: {note}", error=True)
@@ -193,6 +195,7 @@ def batch(
     step: StepOption = None,
     max_frames: MaxFramesOption = None,
     fit: FitOption = Fit.SQUASH_CROP,
+    align: AlignOption = Align.CORNERS,
     style: StyleOption = StyleName.REFERENCE,
     colormap: ColormapOption = None,
     opacity: OpacityOption = None,
@@ -214,7 +217,7 @@ def batch(
     artifacts = options.artifacts(save)
     from .batch.command import Order, run_command
 
-    order = Order(tuple(label or ()), top_k, how, fit, artifacts, look)
+    order = Order(tuple(label or ()), top_k, how, fit, align, artifacts, look)
     summary = run_command(sources, out, model, device, precision, order, partial(say, error=True))
     say(json.dumps(texts.batch_document(summary)) if as_json else texts.batch_text(summary))
     if summary.failed:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ._opencv import cv2
 from ._version import __version__
-from .choices import USEFUL, Artifact, Device, Fit, Precision
+from .choices import USEFUL, Align, Artifact, Device, Fit, Precision
 from .preprocess import CropBox, crop_box
 from .sampling import Sampling, Window
 from .spec import ModelSpec
@@ -100,6 +100,7 @@ class Explanation:
         spec: what the model file says of itself.
         sampling: how frames were taken from the clip.
         fit: how they were brought to the network's input.
+        align: where the cells of the maps lie in the clip.
         windows: the frames of each forward pass; one for uniform and stepped sampling.
         window_logits: (n, K) float32, a row for each of them.
         logits: (K,) float32, their mean.
@@ -120,6 +121,7 @@ class Explanation:
     spec: ModelSpec
     sampling: Sampling
     fit: Fit
+    align: Align
     windows: tuple[Window, ...]
     window_logits: NDArray[np.float32]
     logits: NDArray[np.float32]
@@ -224,6 +226,7 @@ class Explanation:
             "tube": {
                 "shape": tube.shape,
                 "map_shape": tube.map.shape,
+                "cells": None if tube.cells is None else asdict(tube.cells),
                 "constant": tube.is_constant,
                 "low": tube.low,
                 "high": tube.high,
@@ -240,6 +243,7 @@ class Explanation:
             "top5": [asdict(score) for score in self.top()],
             "clip": asdict(self.clip) | {"path": None if self.clip.path is None else str(self.clip.path.resolve())},
             "sampling": self._describe_sampling(),
+            "align": self.align,
             "model": asdict(self.model)
             | {
                 "path": str(self.model.path.resolve()),

@@ -104,7 +104,7 @@ def test_what_lies_beyond_the_shown_values_is_cut_off() -> None:
 def test_a_long_tube_is_looked_at_in_chunks() -> None:
     maps = np.zeros((1, 400, 4, 4), dtype=np.float32)
     maps[0, 300, 1, 2] = 1
-    (tube,) = build_tubes([0], maps, (400, 4, 4))
+    (tube,) = build_tubes([0], maps, (2000, 4, 4))
 
     found = tube_statistics(tube, *times(2000, 0.04))
 

@@ -15,6 +15,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from ..choices import Align
 from ..errors import OutputError
 from ..explanation import Score
 from ..replacing import replacing_file
@@ -55,6 +56,7 @@ class Record:
         name: the folder for its results; None where none was made.
         predicted: the class with the highest logit; None for a clip that failed.
         labels: what was explained; empty for a clip that failed.
+        align: where the cells of its maps lie in the clip; None for a clip that failed.
         together: what was written for all labels together, if anything.
         notes: what the user should know about this clip.
         error: why it failed; None for a clip that did not.
@@ -66,6 +68,7 @@ class Record:
     name: str | None
     predicted: Score | None
     labels: tuple[LabelRecord, ...]
+    align: Align | None
     together: Written | None
     notes: tuple[str, ...]
     error: str | None
@@ -103,9 +106,11 @@ class Record:
                 raise ValueError("another schema")
             del document["status"]
             predicted = document.pop("predicted")
+            align = document.pop("align", None if document["error"] else Align.CORNERS)  # which there was no choice of
             return cls(
                 predicted=predicted and _score(predicted),
                 labels=tuple(map(_label, document.pop("labels"))),
+                align=None if align is None else Align(align),
                 together=_written(document.pop("together")),
                 notes=tuple(map(str, document.pop("notes"))),
                 **document,

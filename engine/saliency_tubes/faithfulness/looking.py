@@ -3,15 +3,18 @@
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..cells import Cells
 from ..errors import SourceError
 from ..explanation import Explanation
 from ..model import TubeModel
 from ..preprocess import crop
 from ..tube import Tube
+from ..upsample import upsample
 from . import baselines
 from .options import Method
 from .regions import Frames
@@ -87,18 +90,28 @@ class Look:
         """Each of these methods with its volume, (T, H, W) float32 in [0, 1]; a whole video has none of features."""
         shape = (len(self.steps), *self.tube.shape[1:])
         cells = (min(self.cells[0], len(self.steps)), *self.cells[1:])
+        smooth = partial(upsample, cells=self._places(cells, shape))
         for method in methods:
             match method:
                 case Method.TUBE:
                     yield method, self.tube.values if self.is_window else self._of_video()
                 case Method.RANDOM:
-                    yield method, baselines.random_volume(shape, cells, rng)
+                    yield method, baselines.random_volume(shape, cells, rng, smooth)
                 case Method.CENTRE:
                     yield method, baselines.centre_volume(shape)
                 case Method.FRAME_DIFFERENCE:
                     yield method, baselines.frame_difference(self.frames, cells[1:])
                 case Method.FEATURES if self.is_window:
-                    yield method, baselines.feature_mean(model.activations(self.frames[None]).features[0], shape)
+                    features = model.activations(self.frames[None]).features[0]
+                    yield method, baselines.feature_mean(features, shape, smooth)
+
+    def _places(self, cells: tuple[int, int, int], shape: tuple[int, int, int]) -> Cells | None:
+        """Where so many cells lie in such a volume: where the tube's are; None for corner-aligned."""
+        of_tube = self.tube.cells
+        if of_tube is None or self.is_window:
+            return of_tube
+        even = Cells.of_equal_shares(cells, shape)  # the tube of a video has one for each frame
+        return Cells((even.offset[0], *of_tube.offset[1:]), (even.stride[0], *of_tube.stride[1:]))
 
     def _of_video(self) -> NDArray[np.float32]:
         """The tube at `steps`, never the whole of it at once."""

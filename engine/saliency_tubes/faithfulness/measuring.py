@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from ..choices import Fill
 from ..errors import ModelFileError
-from ..explanation import softmax
-from ..model import TubeModel
+from ..explanation import Explanation, softmax
+from ..model import Label, Source, TubeModel
 from . import localisation, perturbation
 from .agreement import rank_correlation
 from .cases import Case
@@ -50,8 +50,7 @@ class Measurer:
             ModelFileError: the network gives no finite output, or the runtime fails.
         """
         started = time.perf_counter()
-        sampling, fit = self.options.sampling, self.options.fit
-        explanation = self.model.explain(case.source, case.label, sampling=sampling, fit=fit)
+        explanation = self._explain(self.model, case.source, case.label)
         look = Look.at(explanation)
         known = _Known.of(case, look)
         rng = np.random.default_rng((self.options.seed, number))
@@ -104,11 +103,13 @@ class Measurer:
             yield Measured(method, Metric.AVERAGE_DROP, perturbation.average_drop(full, masked[0]))
             yield Measured(method, Metric.INCREASE, perturbation.increase(full, masked[0]))
 
-    @staticmethod
-    def _agreement(randomised: TubeModel, look: Look) -> Finding:
-        one = look.explanation
+    def _explain(self, model: TubeModel, source: Source, label: Label | None) -> Explanation:
+        how = self.options
+        return model.explain(source, label, sampling=how.sampling, fit=how.fit, align=how.align)
+
+    def _agreement(self, randomised: TubeModel, look: Look) -> Finding:
         try:
-            other = randomised.explain(one.source, look.tube.label, sampling=one.sampling, fit=one.fit)
+            other = self._explain(randomised, look.explanation.source, look.tube.label)
         except ModelFileError as error:  # shuffled weights may overflow
             return f"the network with shuffled weights explains nothing to compare with: {error}"
         return Measured(Method.TUBE, Metric.RANDOMISED_CORRELATION, rank_correlation(look.tube.map, other.tube.map))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Self
 
-from ..choices import Fill, Fit, SamplingName, choice
+from ..choices import Align, Fill, Fit, SamplingName, choice
 from ..errors import OptionError
 from ..sampling import Sampling
 
@@ -93,6 +93,7 @@ class Options:
         batch: how many clips the network takes at once there; None for what suits the device.
         sampling: which frames the network sees; None for what the model file says.
         fit: how they are brought to the network's input.
+        align: where the cells of the maps lie; baselines that are made of cells have theirs there, too.
         seed: of random volumes and of the bootstrap.
 
     Raises:
@@ -105,6 +106,7 @@ class Options:
     batch: int | None = None
     sampling: Sampling | None = None
     fit: Fit = Fit.SQUASH_CROP
+    align: Align = Align.CORNERS
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -112,6 +114,7 @@ class Options:
             "methods": tuple(dict.fromkeys(choice(Method, "method", one) for one in self.methods)),
             "fills": tuple(dict.fromkeys(choice(Fill, "fill", one) for one in self.fills)),
             "fit": choice(Fit, "fit", self.fit),
+            "align": choice(Align, "alignment", self.align),
         }
         if isinstance(self.sampling, str):
             taken["sampling"] = Sampling(choice(SamplingName, "sampling", self.sampling))
