@@ -55,7 +55,7 @@ class Metric(StrEnum):
 
     @property
     def words(self) -> str:
-        """For people, in 18 characters at most."""
+        """For people, in 17 characters at most: what is measured has room beside it."""
         return _TITLES.get(self, self.replace("_", " "))
 
     @property
@@ -74,7 +74,8 @@ _TITLES = {
     Metric.INSERTION_MEAN: "insertion, mean",
     Metric.DELETION_BLUR: "deletion, blur",
     Metric.DELETION_MEAN: "deletion, mean",
-    Metric.RANDOMISED_CORRELATION: "randomised weights",
+    Metric.COMPLETENESS_ERROR: "completeness",
+    Metric.RANDOMISED_CORRELATION: "shuffled weights",
 }
 LOCALISATION = (Metric.POINTING_GAME, Metric.ENERGY_RATIO, Metric.TOP_IOU, Metric.TEMPORAL_POINTING_GAME)
 

@@ -101,10 +101,20 @@ def table(summaries: Iterable[Summary]) -> str:
 def _cell(one: Summary | None) -> str:
     if one is None:
         return ""
-    form = ".1e" if one.metric is Metric.COMPLETENESS_ERROR else ".2f"
+    number = _power if one.metric is Metric.COMPLETENESS_ERROR else _number
     if one.low is None or one.high is None:
-        return format(one.mean, form)
-    return f"{one.mean:{form}} [{one.low:{form}}, {one.high:{form}}]"
+        return number(one.mean)
+    return f"{number(one.mean)} [{number(one.low)}, {number(one.high)}]"
+
+
+def _number(value: float) -> str:
+    """Three digits, so that columns stay narrow."""
+    return f"{value:.{2 if abs(value) < 9.995 else 1 if abs(value) < 99.95 else 0}f}"
+
+
+def _power(value: float) -> str:
+    """As in ``2e-6``."""
+    return f"{value:.0e}".replace("e-0", "e-").replace("e+00", "")
 
 
 def _in_two(lines: list[tuple[str, str, list[str]]]) -> list[tuple[str, str, list[str]]]:
