@@ -13,7 +13,7 @@ from saliency_tubes.choices import InputLayout
 from saliency_tubes_export.receptive_field import find_cells
 from saliency_tubes_export.tail import find_tail
 
-T, H, W, C = 8, 64, 48, 4
+T, H, W, C = 8, 64, 48, 8  # as many channels as frames
 
 
 def ones(*shape: int) -> np.ndarray:
@@ -161,6 +161,16 @@ NETWORKS: dict[str, tuple[InputLayout, Sequence[Node], Cells]] = {
         ],
         HALF,
     ),
+    "gated by the mean over a window as large": (
+        InputLayout.NCTHW,
+        [
+            CONV,
+            ("AveragePool", ["a"], "s", {"kernel_shape": [T, H // 2, W // 2]}),
+            ("Mul", ["s", "nil"], "z", {}),
+            ("Add", ["z", "a"], "relu", {}),
+        ],
+        HALF,
+    ),
     "sliced": (
         InputLayout.NCTHW,
         [("Slice", ["x", "starts", "end", "tyx", "steps"], "s", {}), ("Conv", ["s", "k3"], "a", {}), RELU],
@@ -232,7 +242,14 @@ UNKNOWN: dict[str, Sequence[Node]] = {
         ("Add", ["a", "b"], "relu", {}),
     ],
     "a first cell outside the clip": [("Conv", ["x", "k3"], "a", {"pads": [3] * 6}), RELU],
-    "frames put behind each other": [CONV, ("Concat", ["a", "a"], "relu", {"axis": 2})],
+    "frames in another order": [
+        CONV,
+        ("Slice", ["a", "zero", "half", "one_axis"], "early", {}),
+        ("Slice", ["a", "half", "end_of_one", "one_axis"], "late", {}),
+        ("Concat", ["late", "early"], "swapped", {"axis": 2}),
+        ("Add", ["a", "swapped"], "relu", {}),
+    ],
+    "the highest of all frames": [CONV, ("ReduceMax", ["a", "one_axis"], "relu", {})],
     "backwards": [("Slice", ["x", "last", "before", "one_axis", "minus"], "s", {}), ("Conv", ["s", "k3"], "relu", {})],
     "x and y exchanged": [CONV, ("Transpose", ["a"], "relu", {"perm": [0, 1, 2, 4, 3]})],
     "one value for all places": [
@@ -242,7 +259,8 @@ UNKNOWN: dict[str, Sequence[Node]] = {
     ],
     "a branch that only some clips take": [
         CONV,
-        ("If", ["yes"], "relu", {}),
+        ("If", ["yes"], "b", {}),
+        ("Add", ["a", "b"], "relu", {}),
     ],
 }
 
@@ -255,6 +273,9 @@ def test_what_cannot_be_followed_has_no_cells(name: str, monkeypatch: pytest.Mon
         "last": np.array([-1]),
         "before": np.array([-1000]),
         "one_axis": np.array([2]),
+        "zero": np.array([0]),
+        "half": np.array([T // 2]),
+        "end_of_one": np.array([T]),
         "minus": np.array([-1]),
         "to": np.array([1, C, T, 2, 2]),
         "yes": np.array(True),

@@ -56,24 +56,24 @@ class Record:
         name: the folder for its results; None where none was made.
         predicted: the class with the highest logit; None for a clip that failed.
         labels: what was explained; empty for a clip that failed.
-        align: where the cells of its maps lie in the clip; None for a clip that failed.
         together: what was written for all labels together, if anything.
         notes: what the user should know about this clip.
         error: why it failed; None for a clip that did not.
         seconds: how long it took: reading, network, tubes and files, without waiting for other clips.
         fingerprint: of everything that the results depend on; None for a row that names no clip.
+        align: where the cells of its maps lie in the clip; None for a clip that failed.
     """
 
     source: str
     name: str | None
     predicted: Score | None
     labels: tuple[LabelRecord, ...]
-    align: Align | None
     together: Written | None
     notes: tuple[str, ...]
     error: str | None
     seconds: float | None
     fingerprint: str | None
+    align: Align | None = None
 
     @property
     def failed(self) -> bool:

@@ -175,12 +175,12 @@ def _record(clip: PlannedClip, explanation: Explanation, out: Path, method: Meth
         name=clip.name,
         predicted=explanation.predicted,
         labels=labels,
-        align=explanation.align,
         together=_written(folders[-1], out) if len(folders) > len(labels) else None,
         notes=tuple(note for note in (*explanation.notes, *notes) if note not in method.notes),
         error=None,
         seconds=round(sum(astuple(explanation.timings)) + time.perf_counter() - started, 3),
         fingerprint=clip.fingerprint,
+        align=explanation.align,
     )
 
 
@@ -228,8 +228,8 @@ def _unsquashed(crop: NDArray[np.uint8], explanation: Explanation) -> NDArray[np
 
 
 def _failure(clip: PlannedClip, error: SaliencyTubesError) -> Record:
-    return Record(str(clip.source), clip.name, None, (), None, None, (), str(error), None, clip.fingerprint)
+    return Record(str(clip.source), clip.name, None, (), None, (), str(error), None, clip.fingerprint)
 
 
 def _refusal(row: Refused) -> Record:
-    return Record(row.source, None, None, (), None, None, (), row.error, None, None)
+    return Record(row.source, None, None, (), None, (), row.error, None, None)
