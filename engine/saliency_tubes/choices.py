@@ -88,6 +88,13 @@ class Fit(StrEnum):
     WHOLE = "whole"  # all of it, squashed
 
 
+class Align(StrEnum):
+    """Where the cells of the feature map lie in the clip."""
+
+    CORNERS = "corners"  # from edge to edge, as the published script's upsampling has them
+    CENTERS = "centers"  # each in the middle of what it sees
+
+
 class Fill(StrEnum):
     """What takes the place of what is removed from a clip, to see whether the network needs it."""
 

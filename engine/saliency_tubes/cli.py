@@ -1,4 +1,4 @@
-"""The `tubes` command: parse, call, report. Here what it does with clips; `cli_models` has what it does with models.
+"""The `tubes` command: parse, call, report. Here what it does with clips; the other `cli_` modules have the rest.
 
 Results go to stdout, progress and notes to stderr. Exit codes: 0 done, 1 failed, 2 used wrongly, 130 interrupted.
 """
@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import cli_models, options, texts
+from . import cli_evaluate, cli_models, options, texts
 from ._version import __version__
-from .choices import Device, Fit, ImageFormat, Precision, StyleName
+from .choices import Align, Device, Fit, ImageFormat, Precision, StyleName
 from .console import progress_line, say
 from .errors import OptionError, SaliencyTubesError
 from .graph_cache import PUBLISHER, GraphCache
 from .options import (
+    AlignOption,
     ColormapOption,
     CompareOption,
     DebugOption,
@@ -134,6 +135,7 @@ def run(
     step: StepOption = None,
     max_frames: MaxFramesOption = None,
     fit: FitOption = Fit.SQUASH_CROP,
+    align: AlignOption = Align.CORNERS,
     style: StyleOption = StyleName.REFERENCE,
     colormap: ColormapOption = None,
     opacity: OpacityOption = None,
@@ -157,7 +159,7 @@ def run(
     with progress_line() as progress:
         progress(f"loading {model}")
         loaded, opened = _load(model, device, precision, GraphCache.of_user(), clip)
-        explanation = loaded.explain(opened, label, top_k=top_k, sampling=how, fit=fit, progress=progress)
+        explanation = loaded.explain(opened, label, top_k=top_k, sampling=how, fit=fit, align=align, progress=progress)
         folders = explanation.save(out, progress, artifacts=artifacts, style=look, on_note=notes.append)
     for note in (*explanation.notes, *notes):
         say(f"note: {note}", error=True)
@@ -193,6 +195,7 @@ def batch(
     step: StepOption = None,
     max_frames: MaxFramesOption = None,
     fit: FitOption = Fit.SQUASH_CROP,
+    align: AlignOption = Align.CORNERS,
     style: StyleOption = StyleName.REFERENCE,
     colormap: ColormapOption = None,
     opacity: OpacityOption = None,
@@ -214,7 +217,7 @@ def batch(
     artifacts = options.artifacts(save)
     from .batch.command import Order, run_command
 
-    order = Order(tuple(label or ()), top_k, how, fit, artifacts, look)
+    order = Order(tuple(label or ()), top_k, how, fit, align, artifacts, look)
     summary = run_command(sources, out, model, device, precision, order, partial(say, error=True))
     say(json.dumps(texts.batch_document(summary)) if as_json else texts.batch_text(summary))
     if summary.failed:
@@ -262,4 +265,5 @@ def _load(
         return TubeModel.of(path, session.result()), opened
 
 
+app.add_typer(cli_evaluate.app)
 app.add_typer(cli_models.app)

@@ -114,7 +114,7 @@ def export(
             given = {"frames": frames, "size": size, "norm": preset, "opset": opset, "head": head}
             both |= {name: value for name, value in given.items() if value is not None}
             progress("loading PyTorch")
-            exporter = _exporter("exporter", "tubes export")
+            exporter = exporter_module("exporter", "tubes export")
             report = exporter.export_checkpoint(network, output, precision=precision, **both)
     say(report.table())
     say(f"wrote {output}")
@@ -130,7 +130,7 @@ def _export_graph(
     both: dict[str, Any],
 ) -> Any:
     """What the options say of an ONNX graph, and the export with it; nothing of PyTorch is imported."""
-    exporter = _exporter("foreign", "tubes export", extra="onnx")
+    exporter = exporter_module("foreign", "tubes export", extra="onnx")
     from .presets import Pixels
 
     mean, std = options.three(given["mean"], "--mean"), options.three(given["std"], "--std")
@@ -238,10 +238,10 @@ def _load_spec(path: Path) -> "ModelSpec":
 
 
 def _opponent(against: Against) -> Any:
-    return _exporter(f"against_{against}", f"tubes bench --against {against}").prepare
+    return exporter_module(f"against_{against}", f"tubes bench --against {against}").prepare
 
 
-def _exporter(module: str, command: str, extra: str | None = None) -> Any:
+def exporter_module(module: str, command: str, extra: str | None = None) -> Any:
     """A module of the exporter package; it needs what the runtime does without. `extra` brings that, if not _EXTRAS."""
     try:
         return import_module(f"saliency_tubes_export.{module}")

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from .activation import class_activation_map, completeness_error, relative_completeness
 from .blas import one_blas_thread
-from .choices import SamplingName
+from .cells import Cells
+from .choices import Align, SamplingName
 from .crops import Crops
 from .errors import ModelFileError, SaliencyTubesError
 from .explanation import ClipIdentity, Explanation, ModelIdentity, Timings
@@ -22,6 +23,11 @@ from .survey import Surveyor
 from .tube import Tube, build_tubes, merged_tube
 from .video import Clip
 from .view import View
+
+NO_CELLS = (
+    "the model file does not say where the cells of its features lie: for the alignment centers, each is taken to be "
+    "in the middle of an equal share of the clip; export the network again to have them looked up"
+)
 
 
 class Explainer:
@@ -38,7 +44,7 @@ class Explainer:
         Args:
             session: what runs them.
             batch: the clips.
-            views: how each of them is looked at.
+            views: how each of them is looked at, aligned alike.
         """
         started = time.perf_counter()
         activations = session.run(batch[0].frames[None] if len(batch) == 1 else np.stack([c.frames for c in batch]))
@@ -47,7 +53,8 @@ class Explainer:
         good = [(crops, view) for crops, view, fine in zip(batch, views, finite, strict=True) if fine]
         logits, features = (a if finite.all() else a[finite] for a in (activations.logits, activations.features))
         labels = [view.wanted.labels(row) for (_, view), row in zip(good, logits, strict=True)]
-        tubes = self._tubes(features, labels, batch[0].frames.shape[:3]) if good else []
+        cells = self._cells(views[0].align)
+        tubes = self._tubes(features, labels, batch[0].frames.shape[:3], cells) if good else []
         network, built = ((b - a) / len(batch) for a, b in ((started, ran), (ran, time.perf_counter())))
         explained = (
             self._of_window(crops, view, row, of_clip, Timings(crops.seconds, network, built))
@@ -76,18 +83,20 @@ class Explainer:
         found = Surveyor(clip, self._spec, view, self.activations, batch, progress).survey()
         progress("building the tubes")
         started = time.perf_counter()
+        size_hw, cells = self._spec.preprocessing.crop_hw, self._cells(view.align)
         with one_blas_thread():
             tubes = tuple(
-                merged_tube(label, found.windows, maps, clip.length, self._spec.preprocessing.crop_hw)
+                merged_tube(label, found.windows, maps, clip.length, size_hw, cells)
                 for label, maps in zip(found.labels, found.maps, strict=True)
             )
         built = time.perf_counter() - started
         return Explanation(
             clip=ClipIdentity(clip.name, clip.path, clip.length, found.size_wh, found.sha256),
-            model=self._identity,
+            model=self.identity,
             spec=self._spec,
             sampling=view.sampling,
             fit=view.fit,
+            align=view.align,
             windows=found.windows,
             window_logits=found.logits,
             logits=found.logits.mean(axis=0),
@@ -102,15 +111,26 @@ class Explainer:
         )
 
     def _tubes(
-        self, features: NDArray[np.float32], labels: list[list[int]], shape: tuple[int, int, int]
+        self,
+        features: NDArray[np.float32],
+        labels: list[list[int]],
+        shape: tuple[int, int, int],
+        cells: Cells | None,
     ) -> list[tuple[Tube, ...]]:
         """The tubes of each clip's labels, (N, C, t, h, w) features in hand: one set of matrix products for all."""
         most = max(map(len, labels))
         padded = [row + row[:1] * (most - len(row)) for row in labels]  # the products want as many for each clip
         with one_blas_thread():
             maps = class_activation_map(features, self._spec.weight[np.array(padded, dtype=np.intp)])
-            flat = build_tubes([k for row in padded for k in row], maps.reshape(-1, *maps.shape[2:]), shape)
+            flat = build_tubes([k for row in padded for k in row], maps.reshape(-1, *maps.shape[2:]), shape, cells)
         return [flat[i * most : i * most + len(row)] for i, row in enumerate(labels)]
+
+    def _cells(self, align: Align) -> Cells | None:
+        """Where the cells of one window lie; None for corner-aligned."""
+        if align is Align.CORNERS:
+            return None
+        spec = self._spec
+        return spec.cells or Cells.of_equal_shares(spec.features_shape[1:], spec.input_shape[:3])
 
     def _of_window(
         self, crops: Crops, view: View, logits: NDArray[np.float32], tubes: tuple[Tube, ...], timings: Timings
@@ -121,10 +141,11 @@ class Explainer:
         digest = hashlib.sha256(crops.frames.data).hexdigest()
         return Explanation(
             clip=ClipIdentity(clip.name, clip.path, clip.length, crops.size_wh, digest),
-            model=self._identity,
+            model=self.identity,
             spec=self._spec,
             sampling=view.sampling,
             fit=view.fit,
+            align=view.align,
             windows=(crops.window,),
             window_logits=logits[None],
             logits=logits,
@@ -151,6 +172,8 @@ class Explainer:
                 f"the clip has {clip.length} frames, fewer than a window of {frames} at stride {stride}: one window "
                 f"covers all of it, its frames {(clip.length - 1) / (frames - 1):.1f} apart"
             )
+        if view.align is Align.CENTERS and self._spec.cells is None:
+            yield NO_CELLS
         for index, times in Counter(view.wanted.indices).items():
             if times > 1:
                 yield f"class {index} was asked for {times} times: it is explained once"
@@ -159,7 +182,8 @@ class Explainer:
                 yield f"the map of class {tube.label} is the same everywhere: its tube is zero and points nowhere"
 
     @property
-    def _identity(self) -> ModelIdentity:
+    def identity(self) -> ModelIdentity:
+        """Which model file this is, where it runs, in which precision, and what computes it."""
         session = self._session
         return ModelIdentity(self._path, self.sha256, session.device, session.precision, session.runtime)
 

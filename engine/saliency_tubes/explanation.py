@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ._opencv import cv2
 from ._version import __version__
-from .choices import USEFUL, Artifact, Device, Fit, Precision
+from .choices import USEFUL, Align, Artifact, Device, Fit, Precision
 from .preprocess import CropBox, crop_box
 from .sampling import Sampling, Window
 from .spec import ModelSpec
@@ -77,6 +77,18 @@ class ModelIdentity:
     precision: Precision
     runtime: str
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """Versions of everything that an explanation by it depends on."""
+        return {
+            "saliency_tubes": __version__,
+            **dict([self.runtime.split(" ", 1)]),
+            "numpy": np.__version__,
+            "opencv": cv2.__version__,
+            "av": av.__version__,
+            "python": platform.python_version(),
+        }
+
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
@@ -88,6 +100,7 @@ class Explanation:
         spec: what the model file says of itself.
         sampling: how frames were taken from the clip.
         fit: how they were brought to the network's input.
+        align: where the cells of the maps lie in the clip.
         windows: the frames of each forward pass; one for uniform and stepped sampling.
         window_logits: (n, K) float32, a row for each of them.
         logits: (K,) float32, their mean.
@@ -108,6 +121,7 @@ class Explanation:
     spec: ModelSpec
     sampling: Sampling
     fit: Fit
+    align: Align
     windows: tuple[Window, ...]
     window_logits: NDArray[np.float32]
     logits: NDArray[np.float32]
@@ -212,6 +226,7 @@ class Explanation:
             "tube": {
                 "shape": tube.shape,
                 "map_shape": tube.map.shape,
+                "cells": None if tube.cells is None else asdict(tube.cells),
                 "constant": tube.is_constant,
                 "low": tube.low,
                 "high": tube.high,
@@ -228,6 +243,7 @@ class Explanation:
             "top5": [asdict(score) for score in self.top()],
             "clip": asdict(self.clip) | {"path": None if self.clip.path is None else str(self.clip.path.resolve())},
             "sampling": self._describe_sampling(),
+            "align": self.align,
             "model": asdict(self.model)
             | {
                 "path": str(self.model.path.resolve()),
@@ -240,14 +256,7 @@ class Explanation:
             },
             "timings_s": asdict(self.timings),
             "notes": self.notes,
-            "versions": {
-                "saliency_tubes": __version__,
-                **dict([self.model.runtime.split(" ", 1)]),
-                "numpy": np.__version__,
-                "opencv": cv2.__version__,
-                "av": av.__version__,
-                "python": platform.python_version(),
-            },
+            "versions": self.model.versions,
         }
 
     def _describe_sampling(self) -> dict[str, Any]:

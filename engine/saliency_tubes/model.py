@@ -11,12 +11,12 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
-from .choices import USEFUL, Artifact, Device, Fit, Precision, SamplingName, choice, parse_artifacts
+from .choices import USEFUL, Align, Artifact, Device, Fit, Precision, SamplingName, choice, parse_artifacts
 from .cores import usable_cores
 from .crops import Crops, read_crops
 from .errors import LabelError, ModelFileError, OptionError, OutputError, SaliencyTubesError
 from .explainer import Explainer
-from .explanation import Explanation, folder_name
+from .explanation import Explanation, ModelIdentity, folder_name
 from .pipeline import Stages, overlapped
 from .sampling import Sampling
 from .session import Activations, Session, open_session
@@ -84,6 +84,7 @@ class TubeModel:
         top_k: int = 0,
         sampling: Sampling | SamplingName | str | None = None,
         fit: Fit | str = Fit.SQUASH_CROP,
+        align: Align | str = Align.CORNERS,
         progress: Callable[[str], None] | None = None,
     ) -> Explanation:
         """Explain a clip: one saliency tube for every label.
@@ -97,6 +98,8 @@ class TubeModel:
                 memory that hardly grows with its length.
             fit: ``"squash-crop"``, as the published script does; ``"short-side"``, with the aspect kept, or
                 ``"whole"``, so that nothing of the frame is cut off.
+            align: ``"corners"``, the first and last cells of the map at the clip's edges, as the published script
+                upsamples them; ``"centers"``, every cell in the middle of its receptive field.
             progress: called with a few words before each stage.
 
         Raises:
@@ -105,7 +108,7 @@ class TubeModel:
             OptionError: another option has a value that means nothing.
             ModelFileError: the network gives no finite output, or the runtime fails.
         """
-        view = self._view(label, top_k, sampling, fit)  # a wrong label must not cost a forward pass
+        view = self._view(label, top_k, sampling, fit, align)  # a wrong label must not cost a forward pass
         say = progress or (lambda _: None)
         clip = open_clip(source)
         if view.sampling.name is SamplingName.DENSE:
@@ -126,6 +129,7 @@ class TubeModel:
         top_k: int = 0,
         sampling: Sampling | SamplingName | str | None = None,
         fit: Fit | str = Fit.SQUASH_CROP,
+        align: Align | str = Align.CORNERS,
         batch: int | None = None,
         out: str | Path | None = None,
         artifacts: Iterable[Artifact | str] = USEFUL,
@@ -143,6 +147,7 @@ class TubeModel:
             top_k: also explain this many of each clip's highest classes.
             sampling: as for `explain`.
             fit: as for `explain`.
+            align: as for `explain`.
             batch: how many clips the network takes at once; None for what suits the device.
             out: save each explanation into this folder before it is handed out; None to save nothing.
             artifacts: what to save, as for `Explanation.save`.
@@ -159,7 +164,7 @@ class TubeModel:
         """
         chosen = parse_artifacts(artifacts)
         wanted = label if label is None or isinstance(label, int | np.integer | str) else tuple(label)
-        self._view(wanted, top_k, sampling, fit)
+        self._view(wanted, top_k, sampling, fit, align)
         repeated = WeakSet[Job]()
 
         def finish(job: Job, explanation: Explanation) -> Explanation:
@@ -173,7 +178,7 @@ class TubeModel:
             return explanation
 
         jobs = _noting_repeats((Job(source, wanted) for source in sources), repeated)
-        results = self.explain_jobs(jobs, finish, top_k=top_k, sampling=sampling, fit=fit, batch=batch)
+        results = self.explain_jobs(jobs, finish, top_k=top_k, sampling=sampling, fit=fit, align=align, batch=batch)
         return _raising(results, on_error)
 
     def explain_jobs(
@@ -184,6 +189,7 @@ class TubeModel:
         top_k: int = 0,
         sampling: Sampling | SamplingName | str | None = None,
         fit: Fit | str = Fit.SQUASH_CROP,
+        align: Align | str = Align.CORNERS,
         batch: int | None = None,
     ) -> Generator[tuple[Job, R | SaliencyTubesError]]:
         """Explain many clips, each with labels of its own; what `explain_many` does, for those who keep the results.
@@ -194,6 +200,7 @@ class TubeModel:
             top_k: as for `explain`.
             sampling: as for `explain`.
             fit: as for `explain`.
+            align: as for `explain`.
             batch: how many clips the network takes at once; None for what suits the device.
 
         Returns:
@@ -202,7 +209,7 @@ class TubeModel:
         Raises:
             OptionError: an option has a value that means nothing.
         """
-        self._view(None, top_k, sampling, fit)
+        self._view(None, top_k, sampling, fit, align)
         size = batch if batch is not None else 1 if self._session.on_cpu else _GPU_BATCH
         if size < 1:
             raise OptionError(f"batch is {size}: expected a whole number of at least 1")
@@ -210,7 +217,7 @@ class TubeModel:
         session = self._session if dense else self._throughput_session
 
         def read(job: Job) -> tuple[Job, View, Crops | Clip]:
-            view = self._view(job.label, top_k, sampling, fit)
+            view = self._view(job.label, top_k, sampling, fit, align)
             clip = open_clip(job.source, threads=0 if dense else 1)  # other clips have the other cores
             return job, view, clip if dense else read_crops(clip, self.spec, view.sampling, view.fit)
 
@@ -259,6 +266,16 @@ class TubeModel:
         """SHA-256 of the model file, in hexadecimal."""
         return self._explainer.sha256
 
+    @property
+    def identity(self) -> ModelIdentity:
+        """Which model file this is, where it runs, in which precision, and what computes it."""
+        return self._explainer.identity
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the cores that decode and write are the ones that compute."""
+        return self._session.on_cpu
+
     def _survey(self, clip: Clip, view: View, progress: Callable[[str], None]) -> Explanation:
         return self._explainer.survey(clip, view, 1 if self._session.on_cpu else _GPU_BATCH, progress)
 
@@ -280,12 +297,18 @@ class TubeModel:
         top_k: int,
         sampling: Sampling | SamplingName | str | None,
         fit: Fit | str,
+        align: Align | str,
     ) -> View:
         if not 0 <= top_k <= self.spec.num_classes:
             raise LabelError(f"top_k is {top_k}: expected a number from 0 to {self.spec.num_classes}, the classes")
         several = [] if label is None else [label] if isinstance(label, int | np.integer | str) else label
         indices = tuple(self.spec.label_index(one) for one in several)
-        return View(self._sampling(sampling), choice(Fit, "fit", fit), Wanted(indices, top_k))
+        return View(
+            self._sampling(sampling),
+            choice(Fit, "fit", fit),
+            Wanted(indices, top_k),
+            choice(Align, "alignment", align),
+        )
 
     def _sampling(self, sampling: Sampling | SamplingName | str | None) -> Sampling:
         if isinstance(sampling, Sampling):

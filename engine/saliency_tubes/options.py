@@ -8,6 +8,7 @@ import typer
 
 from .choices import (
     USEFUL,
+    Align,
     Artifact,
     ChannelOrder,
     Colormap,
@@ -109,6 +110,14 @@ FitOption = Annotated[
         rich_help_panel=_FRAMES,
         help="How a frame becomes the network's square input. squash-crop: squashed, its centre cut out; short-side: "
         "aspect kept, the centre cut out; whole: all of it, squashed.",
+    ),
+]
+AlignOption = Annotated[
+    Align,
+    typer.Option(
+        rich_help_panel=_PICTURES,
+        help="Where the cells of the map lie in the clip. corners: from edge to edge, as the published script's; "
+        "centers: each in the middle of what it sees.",
     ),
 ]
 StyleOption = Annotated[

@@ -11,7 +11,6 @@ from . import render
 from ._opencv import cv2
 from .explanation import Explanation
 from .style import Style
-from .upsample import upsample
 from .video import Frame, VideoFile
 
 UNKNOWN_SECONDS = 1 / 8  # a frame, where frames have no times
@@ -69,7 +68,7 @@ class Painter:
             return None
         tube = self.explanation.tubes[position]
         low, high = self.common_scale if common else (tube.low, tube.high)
-        return render.shown(upsample(raw[None], (1, *size_hw))[0], low, high, self.style)
+        return render.shown(tube.at_size(raw[None], size_hw)[0], low, high, self.style)
 
     def volume(self, position: int) -> NDArray[np.float32]:
         """(T, H, W) float32 in [0, 1]: the whole tube of one label, as it is shown on the crops of one window."""

@@ -46,6 +46,27 @@ def crop(rgb: NDArray[np.uint8], preprocessing: Preprocessing, fit: Fit = Fit.SQ
     return np.asarray(resized[top : top + crop_h, left : left + crop_w], dtype=np.uint8)
 
 
+def crop_mask(mask: NDArray[np.bool_], preprocessing: Preprocessing, fit: Fit = Fit.SQUASH_CROP) -> NDArray[np.bool_]:
+    """Bring a mask to the network's input as `crop` brings the frame under it; each pixel is the nearest one's.
+
+    Args:
+        mask: (h, w) bool, any size.
+        preprocessing: the model's own.
+        fit: how the frame was brought to the network's input.
+
+    Returns:
+        (H, W) bool.
+
+    Raises:
+        SourceError: as `crop` does.
+    """
+    resized_hw, top, left = _placed(mask.shape[0], mask.shape[1], preprocessing, fit)
+    # Exact: the plain one takes the pixel to the upper left of the nearest, up to half an output pixel away.
+    resized = cv2.resize(mask.view(np.uint8), resized_hw[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
+    crop_h, crop_w = preprocessing.crop_hw
+    return np.asarray(resized[top : top + crop_h, left : left + crop_w] > 0)
+
+
 def crop_box(size_wh: tuple[int, int], preprocessing: Preprocessing, fit: Fit = Fit.SQUASH_CROP) -> CropBox:
     """Where in frames of `size_wh` the crop lies that `crop` cuts out."""
     width, height = size_wh

@@ -81,6 +81,8 @@ class Report:
         opacity: of the heatmap over the clip, in [0, 1].
         threshold: in [0, 1]; where the tube is lower, the heatmap is blank.
         time_note: one sentence about the tube's time axis.
+        cells: for the maps' y and x, where the first cell lies and how far on the next is, as shares of the crop; None
+            for corner-aligned.
     """
 
     title: str
@@ -97,6 +99,7 @@ class Report:
     opacity: float
     threshold: float
     time_note: str
+    cells: tuple[tuple[float, float], tuple[float, float]] | None = None
 
     def __post_init__(self) -> None:
         pictures, windows = len(self.times), len(self.spans)
@@ -183,6 +186,7 @@ def _document(report: Report) -> dict[str, Any]:
         "opacity": report.opacity,
         "threshold": report.threshold,
         "timeNote": report.time_note,
+        "cells": report.cells,
         "colormaps": {name: _base64(colormap_table(name).tobytes()) for name in Colormap},
         "video": _base64(report.video),
     }

@@ -9,14 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._version import __version__
+from .choices import Align
 from .explanation import Explanation
 from .painter import Painter, Scene, fitted_wh
 from .products import draw, spread
 from .report import Report, ReportLabel, report_html
 from .style import Style
+from .tube import Tube
 from .video_sink import VideoSink
 
 _FRAMES, _LONGEST = 300, 480
+_ALIGNMENTS = {
+    Align.CORNERS: "corners: the first and last cells of the map at the crop's edges",
+    Align.CENTERS: "centers: each cell of the map in the middle of what it sees",
+}
 _QUALITY, _GROUP = 27, 12  # of x264; short groups of pictures, so that a page can jump
 
 
@@ -70,6 +76,7 @@ class ReportPage:
             opacity=style.opacity,
             threshold=style.threshold,
             time_note=_time_note(explanation),
+            cells=_cells(explanation.tube),
         )
 
     def _label(self, position: int) -> ReportLabel:
@@ -111,6 +118,11 @@ def _spans(explanation: Explanation, seen: list[int], seconds: list[float]) -> N
     return spans
 
 
+def _cells(tube: Tube) -> tuple[tuple[float, float], tuple[float, float]] | None:
+    """Where the cells of the map lie in the crop, as the page wants it."""
+    return None if tube.cells is None else tube.cells.in_shares(tube.shape[1:])
+
+
 def _facts(explanation: Explanation) -> Iterator[tuple[str, str]]:
     """The card of the model and of the run: what, and its text."""
     spec, model = explanation.spec, explanation.model
@@ -128,6 +140,7 @@ def _facts(explanation: Explanation) -> Iterator[tuple[str, str]]:
     )
     yield "fit", f"{explanation.fit}, to {spec.preprocessing.crop_hw[1]}x{spec.preprocessing.crop_hw[0]}"
     yield "map of a window", f"{t} steps of time, {h}x{w} places"
+    yield "alignment", _ALIGNMENTS[explanation.align]
     yield "completeness", f"mean of the map + bias = logit, to {explanation.completeness:.1e} of the largest logit"
     yield "made with", f"saliency-tubes {__version__}"
 

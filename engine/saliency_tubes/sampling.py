@@ -33,6 +33,12 @@ class Window:
         """The last one, inclusive."""
         return self.indices[-1]
 
+    @property
+    def spacing(self) -> float:
+        """How many of the clip's frames lie from one of its frames to the next, on average; 1 for a single frame."""
+        apart = self.last - self.first
+        return apart / (len(self.indices) - 1) if apart else 1.0
+
 
 @dataclass(frozen=True)
 class Sampling:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from . import render, writers
 from .choices import MOST_COMPARED, Artifact, parse_artifacts
 from .explanation import Explanation, folder_name
 from .painter import Painter
 from .style import Style
+from .tube import Tube
 
 if TYPE_CHECKING:
     from .products import Product
@@ -186,6 +188,7 @@ def _write_npz(path: Path, explanation: Explanation, position: int) -> Path:
         path,
         map=tube.map,
         **volume,
+        **_cells(tube),
         low=np.float32(tube.low),
         high=np.float32(tube.high),
         frame_indices=explanation.frame_indices,
@@ -196,6 +199,12 @@ def _write_npz(path: Path, explanation: Explanation, position: int) -> Path:
         logit=np.float32(score.logit),
         probability=np.float64(score.probability),
     )
+
+
+def _cells(tube: Tube) -> dict[str, NDArray[np.float64]]:
+    """Where the map's cells lie; nothing where it is corner-aligned."""
+    cells = tube.cells
+    return {} if cells is None else {"cells_offset": np.array(cells.offset), "cells_stride": np.array(cells.stride)}
 
 
 def _write_info(

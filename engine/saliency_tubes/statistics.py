@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .tube import Tube
-from .upsample import upsample, upsample_time
 
 BORDER = 0.1  # how wide the border is, as a share of the crop's width and height
 _GRID = 50  # places along the crop's sides that a tube is looked at; the border is five of them
@@ -65,11 +64,11 @@ def tube_statistics(tube: Tube, frame_indices: NDArray[np.int64], timestamps: ND
     `high` as the tube is and clipped to [0, 1]. That differs from the full-size tube by a percent or so.
 
     Args:
-        tube: its map's first and last steps are its first and last frames, as in all tubes.
+        tube: of T steps of time.
         frame_indices: (T,) the tube's frames, by their numbers in the source.
         timestamps: (T,) their seconds; NaN where there are none.
     """
-    return statistics_of(_small_values(tube, len(frame_indices)), frame_indices, timestamps)
+    return statistics_of(_small_values(tube), frame_indices, timestamps)
 
 
 def statistics_of(
@@ -133,11 +132,11 @@ def _moments(weights: NDArray[np.float64], places: NDArray[np.float64]) -> tuple
     return centre, float(np.sqrt(weights @ (places - centre) ** 2 / total))
 
 
-def _small_values(tube: Tube, length: int) -> Iterator[NDArray[np.float32]]:
-    """The tube in (n, 50, 50) chunks, `length` frames in all."""
+def _small_values(tube: Tube) -> Iterator[NDArray[np.float32]]:
+    """The tube in (n, 50, 50) chunks, T frames in all."""
     scale = np.float32(0 if tube.is_constant else 1 / (tube.high - tube.low))
-    track = upsample_time(tube.map, length)
-    for start in range(0, length, _CHUNK):
-        piece = track[start : start + _CHUNK]
-        values = (upsample(piece, (len(piece), _GRID, _GRID)) - np.float32(tube.low)) * scale
+    steps = tube.steps
+    for start in range(0, len(steps), _CHUNK):
+        raw = tube.at_size(steps[start : start + _CHUNK], (_GRID, _GRID))
+        values = (raw - np.float32(tube.low)) * scale
         yield np.clip(values, 0, 1)

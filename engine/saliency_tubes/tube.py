@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from .cells import Cells
 from .sampling import Window
-from .upsample import upsample, upsample_time
+from .upsample import upsample, upsample_space, upsample_time
 
 if TYPE_CHECKING:
     from .plot import TubeFigure
@@ -28,6 +29,7 @@ class Tube:
         shape: (T, H, W) of the tube.
         low: the upsampled map's smallest value, shown as 0.
         high: its largest value, shown as 1.
+        cells: where the map's cells lie in `shape`; None for corner-aligned, as the published reference has them.
     """
 
     label: int
@@ -35,6 +37,7 @@ class Tube:
     shape: tuple[int, int, int]
     low: float
     high: float
+    cells: Cells | None = None
 
     @cached_property
     def values(self) -> NDArray[np.float32]:
@@ -43,12 +46,30 @@ class Tube:
         All zeros for a constant map, which points nowhere. A whole video's tube has T frames of H x W: a minute at 30
         frames a second takes 360 MB; `chunks` gives it piece by piece.
         """
-        return _normalised(upsample(self.map, self.shape), self.low, self.high)
+        return _normalised(upsample(self.map, self.shape, cells=self.cells), self.low, self.high)
 
     def chunks(self) -> Iterator[NDArray[np.float32]]:
         """`values` in order, a few steps of time at once: (n, H, W) float32 in [0, 1]."""
-        for volume in _upsampled(self.map, self.shape):
+        for volume in _upsampled(self.map, self.shape, self.cells):
             yield _normalised(volume, self.low, self.high)
+
+    @property
+    def steps(self) -> NDArray[np.float32]:
+        """(T, h, w) float32: the raw map at every step of time."""
+        return upsample_time(self.map, self.shape[0], cells=self.cells)
+
+    def at_size(self, raw: NDArray[np.float32], size_hw: tuple[int, int]) -> NDArray[np.float32]:
+        """Raw maps brought to a picture of the crop of any size.
+
+        Args:
+            raw: (n, h, w) float32, such as some of `steps`.
+            size_hw: height and width in pixels.
+
+        Returns:
+            (n, H, W) float32, in units of the logit.
+        """
+        cells = None if self.cells is None else self.cells.resized(self.shape[1:], size_hw)
+        return upsample_space(raw, size_hw, cells=cells)
 
     @property
     def is_constant(self) -> bool:
@@ -65,7 +86,7 @@ class Tube:
 
     def energy_on(self, low: float, high: float) -> NDArray[np.float32]:
         """`energy` on another scale, such as one for several labels."""
-        return _normalised(upsample_time(self.map, self.shape[0]).mean(axis=(1, 2)), low, high)
+        return _normalised(self.steps.mean(axis=(1, 2)), low, high)
 
     def plot(self, title: str | None = None, times: "NDArray[np.float64] | None" = None) -> "TubeFigure":
         """Slices of the tube and its energy over time, as a figure that a notebook shows.
@@ -84,7 +105,7 @@ class Tube:
 
         T, H, W = self.shape
         steps = sorted(set(np.linspace(0, T - 1, MOST_SLICES).round().astype(int).tolist()))
-        volume = upsample(upsample_time(self.map, T)[steps], (len(steps), H, W))
+        volume = self.at_size(self.steps[steps], (H, W))
         slices = np.clip(_normalised(volume, self.low, self.high), 0, 1)
         heading = f"class {self.label}" if title is None else title
         return plot_tube(slices, steps, self.energy, self.low, self.high, title=heading, times=times)
@@ -99,7 +120,7 @@ class Tube:
             (n, h, w) float32. At a step's own frame it is the map that `values` shows there; between such frames it is
             interpolated linearly, and where a short clip's frame has several steps, it is their mean.
         """
-        steps = upsample_time(self.map, self.shape[0])
+        steps = self.steps
         frames, inverse, counts = np.unique(frame_indices, return_inverse=True, return_counts=True)
         places = np.bincount(inverse, weights=np.arange(len(inverse))) / counts
         if len(frames) == frames[-1] - frames[0] + 1 == len(steps):  # every frame has its own
@@ -111,7 +132,9 @@ class Tube:
         return np.asarray(between, dtype=np.float32)
 
 
-def build_tubes(labels: Sequence[int], maps: NDArray[np.float32], shape: tuple[int, int, int]) -> tuple[Tube, ...]:
+def build_tubes(
+    labels: Sequence[int], maps: NDArray[np.float32], shape: tuple[int, int, int], cells: Cells | None = None
+) -> tuple[Tube, ...]:
     """Upsample raw maps to `shape` (T, H, W) and normalise each once, over its whole volume.
 
     Cubic splines and min-max over the volume, as in the published reference (Stergiou et al., ICIP 2019). Unlike
@@ -121,8 +144,9 @@ def build_tubes(labels: Sequence[int], maps: NDArray[np.float32], shape: tuple[i
         labels: the class index of each map.
         maps: (L, t, h, w) float32, raw class-activation maps.
         shape: (T, H, W) of the tubes.
+        cells: where the maps' cells lie in it; None for corner-aligned, as in the reference.
     """
-    volumes = list(upsample(maps, shape))
+    volumes = list(upsample(maps, shape, cells=cells))
     if len(labels) > 1:  # so that who keeps one tube does not keep them all
         volumes = [volume.copy() for volume in volumes]
     tubes = []
@@ -130,14 +154,19 @@ def build_tubes(labels: Sequence[int], maps: NDArray[np.float32], shape: tuple[i
         low, high = float(volume.min()), float(volume.max())
         if raw.min() == raw.max():  # asked of the raw map: upsampling rounds
             low = high = float(raw.flat[0])
-        tube = Tube(label, raw, shape, low, high)
+        tube = Tube(label, raw, shape, low, high, cells)
         vars(tube)["values"] = _normalised(volume, low, high)  # they are here already
         tubes.append(tube)
     return tuple(tubes)
 
 
 def merged_tube(
-    label: int, windows: Sequence[Window], maps: Sequence[NDArray[np.float32]], length: int, size_hw: tuple[int, int]
+    label: int,
+    windows: Sequence[Window],
+    maps: Sequence[NDArray[np.float32]],
+    length: int,
+    size_hw: tuple[int, int],
+    cells: Cells | None = None,
 ) -> Tube:
     """One tube for a whole video from the raw maps of windows that slide over it.
 
@@ -151,20 +180,24 @@ def merged_tube(
         maps: a (t, h, w) float32 raw class-activation map for each window.
         length: number of frames in the video.
         size_hw: (H, W) of the tube.
+        cells: where a window's cells lie among its frames and their pixels; None for corner-aligned.
     """
-    merged = merge(windows, maps, length)
+    merged = merge(windows, maps, length, cells)
+    placed = None if cells is None else cells.on_every_frame
     shape = (length, *size_hw)
     value = float(maps[0].flat[0])
     if all((raw == value).all() for raw in maps):  # asked of the raw maps: merging rounds
         merged.fill(value)
-        return Tube(label, merged, shape, value, value)
+        return Tube(label, merged, shape, value, value, placed)
     low, high = np.inf, -np.inf
-    for volume in _upsampled(merged, shape):
+    for volume in _upsampled(merged, shape, placed):
         low, high = min(low, float(volume.min())), max(high, float(volume.max()))
-    return Tube(label, merged, shape, low, high)
+    return Tube(label, merged, shape, low, high, placed)
 
 
-def merge(windows: Sequence[Window], maps: Sequence[NDArray[np.float32]], length: int) -> NDArray[np.float32]:
+def merge(
+    windows: Sequence[Window], maps: Sequence[NDArray[np.float32]], length: int, cells: Cells | None = None
+) -> NDArray[np.float32]:
     """(length, h, w) float32: the windows' raw maps at every frame, averaged where they overlap; see `merged_tube`."""
     total = np.zeros((length, *maps[0].shape[1:]), dtype=np.float32)
     weights = np.zeros(length, dtype=np.float32)
@@ -172,7 +205,8 @@ def merge(windows: Sequence[Window], maps: Sequence[NDArray[np.float32]], length
         span = window.last - window.first + 1
         inside = np.arange(1, span + 1, dtype=np.float32)
         weight = np.minimum(inside, inside[::-1])
-        total[window.first : window.last + 1] += weight[:, None, None] * upsample_time(raw, span)
+        placed = None if cells is None else cells.at_spacing(window.spacing)
+        total[window.first : window.last + 1] += weight[:, None, None] * upsample_time(raw, span, cells=placed)
         weights[window.first : window.last + 1] += weight
     seen = np.flatnonzero(weights)
     total[seen] /= weights[seen][:, None, None]
@@ -186,13 +220,14 @@ def _filled(track: NDArray[np.float32], seen: NDArray[np.int_]) -> NDArray[np.fl
     return np.stack(columns, axis=1).reshape(track.shape).astype(np.float32)
 
 
-def _upsampled(raw: NDArray[np.float32], shape: tuple[int, int, int]) -> Iterator[NDArray[np.float32]]:
+def _upsampled(
+    raw: NDArray[np.float32], shape: tuple[int, int, int], cells: Cells | None
+) -> Iterator[NDArray[np.float32]]:
     """The upsampled map in chunks of time."""
     T, H, W = shape
-    track = upsample_time(raw, T)
+    track = upsample_time(raw, T, cells=cells)
     for start in range(0, T, _CHUNK):
-        piece = track[start : start + _CHUNK]
-        yield upsample(piece, (len(piece), H, W))
+        yield upsample_space(track[start : start + _CHUNK], (H, W), cells=cells)
 
 
 def _normalised(values: NDArray[np.float32], low: float, high: float) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .choices import Fit
+from .choices import Align, Fit
 from .sampling import Sampling
 
 
@@ -28,11 +28,12 @@ class Wanted:
 
 @dataclass(frozen=True)
 class View:
-    """How a clip is looked at."""
+    """How a clip is looked at, and how what is found in its features is laid over it."""
 
     sampling: Sampling
     fit: Fit
     wanted: Wanted
+    align: Align = Align.CORNERS
 
 
 def highest(logits: NDArray[np.floating], count: int) -> list[int]:

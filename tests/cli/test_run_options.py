@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import av
 import pytest
 from clips import moving_square, write_folder, write_video
+from saliency_tubes.cells import Cells
 from test_cli import call, tubes
-from tiny import LABELS, write_tiny
+from tiny import LABELS, tiny_spec, write_tiny
 
 
 @pytest.fixture
@@ -23,8 +25,8 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return call("run", "clip.mp4", "--device", "cpu", *arguments, monkeypatch=monkeypatch)
 
 
-def info(folder: Path) -> dict[str, object]:
-    document: dict[str, object] = json.loads((folder / "info.json").read_text())
+def info(folder: Path) -> dict[str, Any]:
+    document: dict[str, Any] = json.loads((folder / "info.json").read_text())
     return document
 
 
@@ -78,6 +80,20 @@ def test_styles_reach_the_pictures(workplace: Path, monkeypatch: pytest.MonkeyPa
         "opacity": 0.9,
         "threshold": 0.0,
     }
+
+
+def test_an_alignment_reaches_the_tube_and_the_notes(workplace: Path) -> None:
+    result = tubes("run", "clip.mp4", "-l", "2", "--align", "centers", "--save", "npz", "--device", "cpu")
+
+    document = info(workplace / "visualisations" / "clip" / "2")
+    assert document["align"] == "centers"
+    assert document["tube"]["cells"] == {"offset": [0.5, 3.5, 3.5], "stride": [2, 8, 8]}
+    assert result.stderr.startswith("note: the model file does not say where the cells of its features lie")
+
+    write_tiny(workplace / "tubes.onnx", tiny_spec(cells=Cells((0, 3.5, 3.5), (2, 8, 8))))
+    result = tubes("run", "clip.mp4", "-l", "2", "--align", "centers", "--save", "npz", "--device", "cpu")
+    assert info(workplace / "visualisations" / "clip" / "2")["tube"]["cells"]["offset"] == [0, 3.5, 3.5]
+    assert result.stderr == ""
 
 
 def test_a_label_that_is_given_twice_is_explained_once(workplace: Path) -> None:

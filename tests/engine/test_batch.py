@@ -14,10 +14,9 @@ import numpy as np
 import pytest
 from clips import moving_square, write_folder, write_video
 from saliency_tubes import load_model
-from saliency_tubes.batch.command import save_as
+from saliency_tubes.batch.command import STOP_WORDS, save_as
 from saliency_tubes.batch.folder import locked
 from saliency_tubes.batch.plan import folder_names, plan
-from saliency_tubes.batch.progress import Pace, shown
 from saliency_tubes.batch.results import Record, open_results
 from saliency_tubes.batch.run import BatchSummary, Method, run_batch
 from saliency_tubes.batch.sources import Named, find_clips
@@ -25,6 +24,7 @@ from saliency_tubes.choices import Artifact
 from saliency_tubes.errors import LabelError, OutputError
 from saliency_tubes.explanation import Explanation
 from saliency_tubes.model import Job, TubeModel
+from saliency_tubes.progress import Pace, shown
 from tiny import LABELS, tiny_spec, write_tiny
 
 
@@ -468,7 +468,7 @@ def test_the_pace_in_words() -> None:
 def test_without_a_terminal_a_line_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
     clock = Clock()
     said: list[str] = []
-    with shown(3, said.append, clock) as seen:
+    with shown(3, said.append, STOP_WORDS, clock) as seen:
         for record in (DONE, replace(FAILED, source="list.csv line 2", fingerprint=None), FAILED):
             clock.now += 6
             seen(record)
@@ -482,7 +482,7 @@ def test_without_a_terminal_a_line_now_and_then(capsys: pytest.CaptureFixture[st
 
 def test_a_stop_says_how_to_go_on() -> None:
     said: list[str] = []
-    with pytest.raises(KeyboardInterrupt), shown(3, said.append) as seen:
+    with pytest.raises(KeyboardInterrupt), shown(3, said.append, STOP_WORDS) as seen:
         seen(DONE)
         raise KeyboardInterrupt
 

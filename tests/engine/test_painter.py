@@ -1,12 +1,16 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from clips import moving_square
 from saliency_tubes import Explanation, TubeModel, load_model, render
+from saliency_tubes.cells import Cells
 from saliency_tubes.painter import UNKNOWN_SECONDS, Painter, Scene, fitted_wh, shrunk
 from saliency_tubes.sampling import Sampling
 from saliency_tubes.style import Style
+from saliency_tubes.upsample import upsample
 from saliency_tubes.video import Frame
-from tiny import SIZE, write_tiny
+from tiny import SIZE, tiny_spec, write_tiny
 
 
 @pytest.fixture(scope="module")
@@ -115,3 +119,21 @@ def test_pictures_shrink_with_their_aspect_and_never_grow(
 ) -> None:
     assert fitted_wh(size, longest) == fitted
     assert shrunk(np.zeros((size[1], size[0], 3), dtype=np.uint8), longest).shape == (fitted[1], fitted[0], 3)
+
+
+def test_cells_are_drawn_over_what_they_see_at_any_size(tmp_path: Path) -> None:
+    cells = Cells((0.5, 0, 7), (2, 9, 6))
+    model = load_model(write_tiny(tmp_path / "tiny.onnx", tiny_spec(cells=cells)), device="cpu")
+    explanation = model.explain(moving_square(30), [1, 3], fit="whole", align="centers")
+    painter = Painter(explanation, Style())
+    raw, index = explanation.tube.steps[2], int(explanation.frame_indices[2])
+
+    for size_hw in ((SIZE, SIZE), (48, 80)):  # the second three halves as high, and five halves as wide
+        values = painter.values(0, index, size_hw)
+        assert values is not None
+        scale_y, scale_x = (side / SIZE for side in size_hw)
+        there = Cells((0, 0.5 * scale_y - 0.5, 7.5 * scale_x - 0.5), (1, 9 * scale_y, 6 * scale_x))
+        expected = upsample(raw[None], (1, *size_hw), cells=there)[0]
+        low, high = explanation.tube.low, explanation.tube.high
+        np.testing.assert_allclose(values, np.clip((expected - low) / (high - low), 0, 1), atol=1e-5)
+    np.testing.assert_allclose(painter.values(0, index, (SIZE, SIZE)), explanation.tube.values[2], atol=1e-5)

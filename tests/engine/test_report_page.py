@@ -13,6 +13,7 @@ import pytest
 import reports
 from clips import square_left
 from saliency_tubes import render
+from saliency_tubes.cells import Cells
 from saliency_tubes.report import Report, inline_html, report_html
 from saliency_tubes.upsample import upsample
 
@@ -129,12 +130,23 @@ def open_report(browser: Any, tmp_path: Path) -> Iterator[Any]:
         assert viewer.complaints == []
 
 
+SHARES = ((0.3, 0.15), (0.05, 0.1))  # all cells within the crop's middle rows and left half
+
+
+def _cells(report: Report, size_hw: tuple[int, int]) -> Cells | None:
+    """The report's cells in pixels of a crop of that size."""
+    if report.cells is None:
+        return None
+    ((y, dy), (x, dx)), (height, width) = report.cells, size_hw
+    return Cells((0, y * height - 0.5, x * width - 0.5), (1, dy * height, dx * width))
+
+
 def _expected_heatmap(
     report: Report, which: int, picture: int, bare: np.ndarray, scale: tuple[float, float]
 ) -> np.ndarray:
     """The crop under the heatmap, by the engine's own splines and colours."""
     low, high = scale
-    raw = upsample(report.labels[which].maps[picture : picture + 1], (1, 48, 96))[0]
+    raw = upsample(report.labels[which].maps[picture : picture + 1], (1, 48, 96), cells=_cells(report, (48, 96)))[0]
     values = np.clip((raw - low) / (high - low), 0, 1)
     black = np.zeros((1, 48, 96, 3), np.uint8)
     colours = 2 * render.heatmap(values[None], black)[0].astype(float)  # halved there, to within one level
@@ -173,6 +185,20 @@ def test_the_heatmap_is_the_engines_in_the_crops_place(open_report: Any) -> None
     outside = np.ones(bare.shape[:2], bool)
     outside[CROP] = False
     assert np.abs(shown[outside] - 0.4 * bare[outside]).max() <= 2  # dimmed
+
+
+def test_cells_are_drawn_where_the_report_says_that_they_lie(open_report: Any) -> None:
+    report = reports.report(cells=SHARES)
+    own = report.labels[0]
+    viewer = open_report(report).ready().slide("scrub", 12).at_picture(12)
+    shown = viewer.stage()
+    bare = viewer.check("mode", "frame").stage()
+
+    difference = np.abs(shown[CROP] - _expected_heatmap(report, 0, 12, bare, (own.low, own.high)))
+    assert np.median(difference) <= 1.5
+    assert np.percentile(difference, 99) <= 5
+    corners = _expected_heatmap(reports.report(), 0, 12, bare, (own.low, own.high))
+    assert np.median(np.abs(shown[CROP] - corners)) > 5
 
 
 def test_the_focusmap_fades_as_the_engines_does(open_report: Any) -> None:
@@ -399,10 +425,24 @@ def test_on_a_phone_in_the_dark(open_report: Any) -> None:
     assert min(map(int, re.findall(r"\d+", ink))) > 200
 
 
+def test_place_and_energy_are_those_of_cells_where_they_lie(open_report: Any) -> None:
+    maps = np.zeros((20, 4, 5), np.float32)
+    maps[:, 1, 0] = 1  # at (0.05, 0.45) of the crop: on the left; with the cells at the corners, further up
+    report = reports.report(labels=(reports.label(0, maps),), cells=SHARES)
+    values = np.clip(upsample(maps[:1], (1, 224, 224), cells=_cells(report, (224, 224))), 0, 1)
+    viewer = open_report(report).ready()
+
+    reading = viewer.page.inner_text("#reading")
+
+    assert "strongest at the left (" in reading
+    assert float(re.search(r"energy ([\d.]+)\.$", reading)[1]) == pytest.approx(values.mean(), abs=0.01)
+
+
 @pytest.mark.parametrize("pictures", [1, 2])
 def test_the_smallest_clip_and_map(open_report: Any, pictures: int) -> None:
     label = reports.label(0, np.full((pictures, 1, 1), 2.5, np.float32))
-    viewer = open_report(reports.report(pictures, labels=(label,))).ready()
+    cells = [None, ((0.5, 1.0), (0.5, 1.0))][pictures - 1]
+    viewer = open_report(reports.report(pictures, labels=(label,), cells=cells)).ready()
 
     assert viewer.page.inner_text("#scale-words") == "The map is 2.50 everywhere, and shown as 0."
     assert "points nowhere" in viewer.page.inner_text("#reading")

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from saliency_tubes.cells import Cells
 from saliency_tubes.statistics import statistics_of, tube_statistics
 from saliency_tubes.tube import build_tubes
 
@@ -106,7 +107,7 @@ def test_a_long_tube_is_looked_at_in_chunks() -> None:
     maps[0, 300, 1, 2] = 1
     (tube,) = build_tubes([0], maps, (400, 4, 4))
 
-    found = tube_statistics(tube, *times(2000, 0.04))
+    found = tube_statistics(replace(tube, shape=(2000, 4, 4)), *times(2000, 0.04))
 
     assert found.peak_s == pytest.approx(0.04 * 300 * 1999 / 399, abs=0.05)
     assert found.peak_x == pytest.approx(2 / 3, abs=0.02)
@@ -118,3 +119,17 @@ def test_a_long_tube_is_looked_at_in_chunks() -> None:
 def test_frames_and_times_have_to_be_as_many() -> None:
     with pytest.raises(ValueError, match="2 frames of 3 indices and 3 timestamps"):
         statistics_of([np.zeros((2, 3, 3), dtype=np.float32)], *times(3))
+
+
+def test_the_numbers_of_a_tube_of_cells_are_those_of_its_pictures() -> None:
+    maps = np.zeros((1, 8, 7, 7), dtype=np.float32)
+    maps[0, 3, 1, 4] = 1
+    (tube,) = build_tubes([0], maps, (16, 112, 112), Cells((0, 0, 0), (2, 16, 16)))
+
+    small = asdict(tube_statistics(tube, *times(16)))
+    full = asdict(statistics_of([tube.values], *times(16)))
+
+    assert small == pytest.approx(full, abs=0.02, rel=0.02)
+    assert small["peak_frame"] == times(16)[0][6]
+    assert small["peak_x"] == pytest.approx(64.5 / 112, abs=0.01)
+    assert small["peak_y"] == pytest.approx(16.5 / 112, abs=0.01)

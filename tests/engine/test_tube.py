@@ -2,9 +2,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from saliency_tubes.cells import Cells
 from saliency_tubes.sampling import Sampling, Window, uniform
-from saliency_tubes.tube import build_tubes, merge, merged_tube
-from saliency_tubes.upsample import upsample
+from saliency_tubes.tube import Tube, build_tubes, merge, merged_tube
+from saliency_tubes.upsample import upsample, upsample_space
 
 
 def test_a_tube_is_the_upsampled_map_normalised_once_over_the_volume() -> None:
@@ -152,3 +153,66 @@ def test_the_track_of_a_whole_video_is_its_map() -> None:
     tube = merged_tube(0, [Window((0, 2, 4, 6))], maps, 7, (4, 4))
 
     np.testing.assert_array_equal(tube.track(np.arange(7)), tube.map)
+
+
+CELLS = Cells((0, 1, 0), (2, 4, 4))
+
+
+def test_a_tube_of_cells_has_its_peak_where_the_cell_looks() -> None:
+    raw = np.zeros((4, 7, 7), dtype=np.float32)
+    raw[2, 3, 5] = 1
+
+    corners, centres = (build_tubes([0], raw[None], (8, 28, 28), cells)[0] for cells in (None, CELLS))
+
+    assert np.unravel_index(centres.values.argmax(), centres.shape) == (4, 13, 20)
+    assert centres.values[4, 13, 20] == pytest.approx(1, abs=1e-5)
+    assert np.unravel_index(corners.values.argmax(), corners.shape) != (4, 13, 20)
+    np.testing.assert_array_equal(centres.map, corners.map)
+    np.testing.assert_array_equal(centres.at_size(centres.steps, (28, 28)), upsample(raw, (8, 28, 28), cells=CELLS))
+
+
+def test_what_is_made_of_a_tube_of_cells_later_is_what_it_was_built_with() -> None:
+    maps = np.random.default_rng(1).standard_normal((2, 4, 7, 7)).astype(np.float32)
+    for tube in build_tubes([3, 1], maps, (8, 28, 28), CELLS):
+        again = Tube(tube.label, tube.map, tube.shape, tube.low, tube.high, tube.cells)
+
+        np.testing.assert_allclose(again.values, tube.values, atol=1e-6)
+        np.testing.assert_allclose(np.concatenate(list(tube.chunks())), tube.values, atol=1e-6)
+        in_time = upsample(tube.map, (8, 7, 7), cells=Cells((0, 0, 0), (2, 1, 1)))
+        np.testing.assert_allclose(tube.steps, in_time, atol=1e-6)
+        energy = (in_time.mean(axis=(1, 2)) - tube.low) / (tube.high - tube.low)
+        np.testing.assert_allclose(tube.energy, energy, atol=1e-6)
+        np.testing.assert_allclose(tube.track(np.arange(8)), tube.steps, atol=1e-6)
+
+
+def test_a_windows_cells_are_spread_over_the_frames_that_it_spans() -> None:
+    """Frames 10, 13, ... 31: cell i, at every second of them, is at frame 10 + 6 i; behind the last it holds."""
+    raw = np.random.default_rng(2).standard_normal((4, 2, 2)).astype(np.float32)
+    windows = [Window(tuple(range(10, 34, 3)))]
+
+    merged = merge(windows, [raw], 32, CELLS)
+
+    np.testing.assert_allclose(merged[10:29:6], raw, atol=1e-6)
+    np.testing.assert_allclose(merged[29:32], raw[[3] * 3], atol=1e-6)
+
+
+def test_a_merged_tube_of_cells_is_upsampled_once_in_time_and_the_same_in_chunks() -> None:
+    rng = np.random.default_rng(0)
+    windows = Sampling.dense(2, 0.5).windows(100, 8)
+    maps = [rng.standard_normal((4, 3, 3)).astype(np.float32) for _ in windows]
+    cells = Cells((0.5, 1, 0), (2, 4, 5))
+
+    tube = merged_tube(2, windows, maps, 100, (12, 15), cells)
+
+    expected = upsample_space(merge(windows, maps, 100, cells), (12, 15), cells=cells)
+    assert (tube.low, tube.high) == (pytest.approx(expected.min()), pytest.approx(expected.max()))
+    np.testing.assert_allclose(tube.values, (expected - expected.min()) / np.ptp(expected), atol=1e-5)
+    np.testing.assert_allclose(np.concatenate(list(tube.chunks())), tube.values, atol=1e-6)
+    np.testing.assert_array_equal(tube.track(np.arange(100)), tube.map)
+    assert not np.allclose(tube.map, merge(windows, maps, 100), atol=0.1)
+
+
+def test_a_clip_of_one_frame_has_cells_too() -> None:
+    tube = merged_tube(0, [Window((0, 0, 0, 0))], [np.ones((2, 2, 2), dtype=np.float32)], 1, (4, 4), CELLS)
+
+    assert tube.map.tolist() == [[[1, 1], [1, 1]]]

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from saliency_tubes.upsample import spline_matrix, upsample
+from saliency_tubes.cells import Cells
+from saliency_tubes.upsample import spline_matrix, upsample, upsample_space, upsample_time
 
 
 @pytest.mark.parametrize("order", range(6))
@@ -59,3 +60,62 @@ def test_several_volumes_at_once_are_each_by_itself() -> None:
     assert together.shape == (2, 3, 7, 9, 8)
     for i, j in np.ndindex(2, 3):
         np.testing.assert_allclose(together[i, j], upsample(volumes[i, j], (7, 9, 8)), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("order", range(1, 6))
+@pytest.mark.parametrize(
+    ("n", "m", "line"),
+    [
+        (7, 224, (0, 32)),  # MFNet-3D: beyond the last cell its value holds
+        (7, 224, (15.5, 32)),  # equal shares
+        (8, 16, (0, 2)),
+        (4, 9, (-0.5, 2.25)),
+        (5, 5, (1, 1)),
+        (6, 3, (-0.25, 0.5)),
+        (3, 40, (30, 100)),
+    ],
+)
+def test_values_at_given_places_are_what_scipy_interpolates_there(
+    n: int, m: int, line: tuple[float, float], order: int
+) -> None:
+    ndimage = pytest.importorskip("scipy.ndimage")
+    samples = np.random.default_rng(n * m).standard_normal(n)
+    at = np.clip((np.arange(m) - line[0]) / line[1], 0, n - 1)
+
+    expected = ndimage.map_coordinates(samples, [at], order=order, mode="mirror")
+
+    np.testing.assert_allclose(spline_matrix(n, m, order, line) @ samples, expected, atol=2e-6)
+
+
+def test_a_volume_of_cells_equals_scipy_on_every_axis() -> None:
+    ndimage = pytest.importorskip("scipy.ndimage")
+    volume = np.random.default_rng(0).standard_normal((4, 7, 5)).astype(np.float32)
+    cells = Cells((1, 0, 3.5), (3, 9.25, 8))
+    shape = (16, 60, 44)
+
+    lines = zip(shape, cells.offset, cells.stride, volume.shape, strict=True)
+    at = [np.clip((np.arange(m) - offset) / stride, 0, n - 1) for m, offset, stride, n in lines]
+    expected = ndimage.map_coordinates(volume, np.meshgrid(*at, indexing="ij"), order=3, mode="mirror")
+
+    np.testing.assert_allclose(upsample(volume, shape, cells=cells), expected, atol=5e-6)
+    by_steps = upsample_space(upsample_time(volume, 16, cells=cells), (60, 44), cells=cells)
+    np.testing.assert_allclose(by_steps, expected, atol=5e-6)
+
+
+def test_cells_have_their_values_at_their_places_and_the_edges_hold() -> None:
+    samples = np.random.default_rng(3).standard_normal(5).astype(np.float32)
+
+    result = spline_matrix(5, 40, 3, (4, 6)) @ samples
+
+    np.testing.assert_allclose(result[4:29:6], samples, atol=1e-6)
+    np.testing.assert_allclose(result[:4], samples[0], atol=1e-6)
+    np.testing.assert_allclose(result[28:], samples[-1], atol=1e-6)
+
+
+def test_steps_are_left_alone_only_where_they_are_on_their_frames() -> None:
+    volume = np.random.default_rng(3).standard_normal((4, 2, 2)).astype(np.float32)
+
+    assert upsample_time(volume, 4, cells=Cells((0, 3, 3), (1, 6, 6))) is volume
+    np.testing.assert_allclose(
+        upsample_time(volume, 4, cells=Cells((1, 3, 3), (1, 6, 6))), volume[[0, 0, 1, 2]], atol=1e-6
+    )

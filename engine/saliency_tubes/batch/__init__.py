@@ -4,6 +4,5 @@ sources, lists   what is named on the command line -> clips, and rows that name 
 plan             clips and labels -> jobs with a folder each
 results          the record of what is done: results.jsonl
 run              the jobs, one after another, recorded
-progress         what is seen on the terminal meanwhile
 gallery          the record -> index.html
 """

@@ -5,14 +5,20 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from ..choices import Artifact, Device, Fit, Precision, SamplingName
+from ..choices import Align, Artifact, Device, Fit, Precision, SamplingName
+from ..explainer import NO_CELLS
 from ..explanation import Explanation
 from ..model import load_model
+from ..progress import StopWords, shown
 from ..sampling import Sampling
 from ..style import Style
-from .progress import shown
 from .run import BatchSummary, Method, run_batch
 from .sources import find_clips
+
+STOP_WORDS = StopWords(
+    heard="stopping when the clips in hand are finished; Ctrl-C again stops at once",
+    ended="stopped. What is finished is on record; the same command goes on from there",
+)
 
 
 @dataclass(frozen=True)
@@ -24,6 +30,7 @@ class Order:
         top_k: how many of each clip's highest classes to explain, too.
         sampling: which frames the network sees; None for what the model file says.
         fit: how they are brought to the network's input.
+        align: where the cells of the maps lie in the clip.
         artifacts: what is written.
         style: how it is drawn; None for the published look.
     """
@@ -32,6 +39,7 @@ class Order:
     top_k: int
     sampling: Sampling | None
     fit: Fit
+    align: Align
     artifacts: tuple[Artifact, ...]
     style: Style | None
 
@@ -48,19 +56,24 @@ def run_command(
     """See `tubes batch`; `say` prints a line to stderr."""
     found = find_clips(sources, out)
     loaded = load_model(model, device, precision)
-    notes = (*filter(None, [loaded.note]),)
+    unknown = NO_CELLS if order.align is Align.CENTERS and loaded.spec.cells is None else None
+    notes = (*filter(None, [loaded.note, unknown]),)
     for note in (*notes, *found.notes):
         say(f"note: {note}")
     settings = asdict(replace(order, sampling=order.sampling or Sampling(SamplingName(loaded.spec.sampling))))
     settings |= {"model": loaded.sha256, "precision": precision, "artifacts": sorted(order.artifacts)}
     del settings["labels"]  # each clip has its own
+    if order.align is Align.CORNERS:  # what was done before there was a choice need not be done again
+        del settings["align"]
     method = Method(
-        explain=partial(loaded.explain_jobs, top_k=order.top_k, sampling=order.sampling, fit=order.fit),
+        explain=partial(
+            loaded.explain_jobs, top_k=order.top_k, sampling=order.sampling, fit=order.fit, align=order.align
+        ),
         save=partial(save_as, artifacts=order.artifacts, style=order.style),
         settings=settings,
         notes=notes,
     )
-    return run_batch(found, out, loaded.spec, method, order.labels, partial(shown, say=say))
+    return run_batch(found, out, loaded.spec, method, order.labels, partial(shown, say=say, words=STOP_WORDS))
 
 
 def save_as(

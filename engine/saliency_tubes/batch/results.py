@@ -15,6 +15,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from ..choices import Align
 from ..errors import OutputError
 from ..explanation import Score
 from ..replacing import replacing_file
@@ -60,6 +61,7 @@ class Record:
         error: why it failed; None for a clip that did not.
         seconds: how long it took: reading, network, tubes and files, without waiting for other clips.
         fingerprint: of everything that the results depend on; None for a row that names no clip.
+        align: where the cells of its maps lie in the clip; None for a clip that failed.
     """
 
     source: str
@@ -71,11 +73,17 @@ class Record:
     error: str | None
     seconds: float | None
     fingerprint: str | None
+    align: Align | None = None
 
     @property
     def failed(self) -> bool:
         """Whether there are no results."""
         return self.error is not None
+
+    @property
+    def names_clip(self) -> bool:
+        """Whether this is a clip, not a row of a list that names none."""
+        return self.fingerprint is not None
 
     def line(self) -> bytes:
         """As a line of JSON, ASCII only."""
@@ -98,9 +106,11 @@ class Record:
                 raise ValueError("another schema")
             del document["status"]
             predicted = document.pop("predicted")
+            align = document.pop("align", None if document["error"] else Align.CORNERS)  # which there was no choice of
             return cls(
                 predicted=predicted and _score(predicted),
                 labels=tuple(map(_label, document.pop("labels"))),
+                align=None if align is None else Align(align),
                 together=_written(document.pop("together")),
                 notes=tuple(map(str, document.pop("notes"))),
                 **document,

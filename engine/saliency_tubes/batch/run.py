@@ -180,6 +180,7 @@ def _record(clip: PlannedClip, explanation: Explanation, out: Path, method: Meth
         error=None,
         seconds=round(sum(astuple(explanation.timings)) + time.perf_counter() - started, 3),
         fingerprint=clip.fingerprint,
+        align=explanation.align,
     )
 
 

@@ -2,13 +2,22 @@
 
 const GRID = 24; // a side of the coarse tube, from which energy, places and the volume are read
 
-// The (m, n) matrix that resamples n values at m corner-aligned places with cubic splines, mirrored at the ends:
-// `spline_matrix` of upsample.py (Unser et al. 1993), row after row.
-function splineMatrix(n, m) {
+// Which of n cells, in fractions, sample `row` of m shows: corner-aligned, or where the report says that the cells of an
+// axis (0 is y, 1 is x) lie. Samples are pixels, or, for `edges`, reach from one edge of the crop to the other.
+function cellAt(axis, row, n, m, edges) {
+  if (report.cells === null) return m === 1 ? 0 : (row * (n - 1)) / (m - 1);
+  const [first, step] = report.cells[axis];
+  const share = edges ? row / (m - 1) : (row + 0.5) / m;
+  return Math.min(n - 1, Math.max(0, (share - first) / step));
+}
+
+// The (m, n) matrix that resamples n values at m places with cubic splines, mirrored at the ends: `spline_matrix` of
+// upsample.py (Unser et al. 1993), row after row.
+function splineMatrix(n, m, placeOf) {
   const inverse = splineCoefficients(n);
   const matrix = new Float32Array(m * n);
   for (let row = 0; row < m; row++) {
-    const x = m === 1 ? 0 : (row * (n - 1)) / (m - 1);
+    const x = placeOf(row);
     for (let k = Math.floor(x) - 1; k <= Math.floor(x) + 2; k++) {
       const weight = cubicSpline(x - k);
       const at = mirrored(k, n);
@@ -51,9 +60,9 @@ function splineCoefficients(n) {
 }
 
 // A resampler from (h, w) maps to (H, W), still in logit units.
-function resampler(H, W) {
-  const rows = splineMatrix(mapHeight, H);
-  const columns = splineMatrix(mapWidth, W);
+function resampler(H, W, edges = false) {
+  const rows = splineMatrix(mapHeight, H, (row) => cellAt(0, row, mapHeight, H, edges));
+  const columns = splineMatrix(mapWidth, W, (column) => cellAt(1, column, mapWidth, W, edges));
   const between = new Float32Array(H * mapWidth);
   return (maps, picture, out) => {
     const start = picture * mapHeight * mapWidth;
@@ -82,7 +91,7 @@ function makeField(maps) {
   const perPicture = mapHeight * mapWidth;
   const coarse = new Float32Array(pictureCount * GRID * GRID);
   const seen = new Uint8Array(pictureCount);
-  const resample = resampler(GRID, GRID);
+  const resample = resampler(GRID, GRID, true);
   for (let i = 0; i < pictureCount; i++) {
     seen[i] = maps.subarray(i * perPicture, (i + 1) * perPicture).every(Number.isFinite) ? 1 : 0;
     if (seen[i]) resample(maps, i, coarse.subarray(i * GRID * GRID, (i + 1) * GRID * GRID));

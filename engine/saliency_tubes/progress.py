@@ -1,4 +1,4 @@
-"""What is seen of a batch while it runs: a bar on a terminal, else a line now and then, and what fails."""
+"""What is seen while many clips are worked on: a bar on a terminal, else a line now and then, and what fails."""
 
 import os
 import signal
@@ -7,40 +7,69 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
-from typing import Any
-
-from .results import Record
+from typing import Any, Protocol
 
 _LINE_SECONDS = 10.0
-_STOPPING = b"\nstopping when the clips in hand are finished; Ctrl-C again stops at once\n"
+
+
+class Outcome(Protocol):
+    """What became of a clip, or of a row of a list that names none."""
+
+    @property
+    def source(self) -> str:
+        """The clip, or the row's place."""
+        ...
+
+    @property
+    def error(self) -> str | None:
+        """Why it failed; None where it did not."""
+        ...
+
+    @property
+    def names_clip(self) -> bool:
+        """Whether this is a clip, one of those whose number is known."""
+        ...
+
+
+@dataclass(frozen=True)
+class StopWords:
+    """What is said when a signal is heard, and when it has ended the work."""
+
+    heard: str
+    ended: str
 
 
 @contextmanager
 def shown(
-    total: int, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic
-) -> Iterator[Callable[[Record], None]]:
-    """Show how far a batch is, on stderr. SIGINT and SIGTERM are answered at once, and end it in order.
+    total: int, say: Callable[[str], None], words: StopWords, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Callable[[Outcome], None]]:
+    """Show how far the work is, on stderr. SIGINT and SIGTERM are answered at once, and end it in order.
 
     Args:
-        total: how many clips there are to explain.
+        total: how many clips there are.
         say: prints a line to stderr, with nothing in it that steers a terminal.
+        words: what is said when it is stopped.
         clock: seconds.
     """
     pace = Pace(total, clock)
     try:
-        with _stoppable(), _bar(pace) if sys.stderr.isatty() else _lines(pace, say, clock) as (print_line, update):
+        with (
+            _stoppable(words.heard),
+            _bar(pace) if sys.stderr.isatty() else _lines(pace, say, clock) as (print_line, update),
+        ):
 
-            def seen(record: Record) -> None:
-                pace.count(record)
-                if record.failed:
-                    named = record.source in str(record.error)
-                    print_line(f"failed: {record.error}" if named else f"failed: {record.source}: {record.error}")
+            def seen(outcome: Outcome) -> None:
+                pace.count(outcome)
+                if outcome.error is not None:
+                    named = outcome.source in outcome.error
+                    print_line(f"failed: {outcome.error}" if named else f"failed: {outcome.source}: {outcome.error}")
                 update()
 
             yield seen
     except (KeyboardInterrupt, SystemExit):
-        say("stopped. What is finished is on record; the same command goes on from there")
+        say(words.ended)
         raise
 
 
@@ -49,15 +78,14 @@ class Pace:
 
     def __init__(self, total: int, clock: Callable[[], float]) -> None:
         self.total = total
-        self.behind = self.done = self.failed = 0
+        self.behind = self.failed = 0
         self._clock = clock
         self._started = clock()
 
-    def count(self, record: Record) -> None:
+    def count(self, outcome: Outcome) -> None:
         """Another clip is behind; a row that names no clip is only counted as failed."""
-        self.failed += record.failed
-        self.done += not record.failed
-        self.behind += record.fingerprint is not None
+        self.failed += outcome.error is not None
+        self.behind += outcome.names_clip
 
     def __str__(self) -> str:
         """As in ``120 of 2000 clips, 3 failed, 1.9 clips/s, 16 min left``."""
@@ -115,7 +143,7 @@ def _lines(
 
 
 @contextmanager
-def _stoppable() -> Iterator[None]:
+def _stoppable(words: str) -> Iterator[None]:
     """Say that a signal was heard, then do what is done without this; a second one is not waited for."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -128,7 +156,7 @@ def _stoppable() -> Iterator[None]:
 
     def stop(signum: int, _: FrameType | None) -> None:
         restore()
-        os.write(2, _STOPPING)  # what was interrupted may be in the middle of a print
+        os.write(2, f"\n{words}\n".encode())  # what was interrupted may be in the middle of a print
         if signum == signal.SIGINT:
             raise KeyboardInterrupt
         sys.exit(128 + signum)
