@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import cli_models, options, texts
+from . import cli_demo, cli_models, options, texts
 from ._version import __version__
 from .choices import Device, Fit, ImageFormat, Precision, StyleName
 from .console import progress_line, say
@@ -100,6 +100,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback(
     epilog="Examples:\n\n"
+    "  tubes demo\n\n"
     "  tubes export weights.pth --labels kinetics.txt\n\n"
     "  tubes run clip.mp4 --label bowling\n\n"
     "  tubes info tubes.onnx\n\n"
@@ -263,3 +264,4 @@ def _load(
 
 
 app.add_typer(cli_models.app)
+app.add_typer(cli_demo.app)

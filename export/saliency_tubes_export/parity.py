@@ -13,10 +13,10 @@ from saliency_tubes.session import Session, open_session
 from saliency_tubes.spec import ModelSpec, Parity, Preprocessing
 from saliency_tubes.synthetic import synthetic_clip
 
-# Relative, of logits and features, by what a file computes in and what it keeps its weights in. In float16, some 200 roundings one after the other came to between 0.1 % and 2 % of
-# MFNet-3D's largest feature, and to less than 1 % of its largest logit: the reference checkpoint and four fresh ones,
-# clips of 32 to 224 pixels, both layouts. Of these roundings those of the weights alone, each of them by up to 0.05 %,
-# came to between 0.03 % and 0.9 %, and to 0.2 % with trained weights.
+# Relative, of logits and features, by what a file computes in and what it keeps its weights in. In float16, some 200
+# roundings one after the other came to between 0.1 % and 2 % of MFNet-3D's largest feature, and to less than 1 % of its
+# largest logit: the reference checkpoint and four fresh ones, clips of 32 to 224 pixels, both layouts. Of these
+# roundings those of the weights alone came to between 0.03 % and 0.9 % (0.2 % with trained weights).
 TOLERANCES = {
     (Precision.FP32, Precision.FP32): 1e-4,
     (Precision.FP32, Precision.FP16): 2e-2,

@@ -16,7 +16,9 @@ def damaged(**changes: object) -> dict[str, str]:
     return metadata | {"saliency_tubes.spec": json.dumps(document | changes)}
 
 
-@pytest.mark.parametrize("changes", [{}, {"labels": None}, {"parity": None}, {"precision": Precision.FP16}, {"storage": Precision.FP16}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"labels": None}, {"parity": None}, {"precision": Precision.FP16}, {"storage": Precision.FP16}]
+)
 def test_metadata_round_trip(changes: dict[str, object]) -> None:
     spec = tiny_spec(**changes)
 

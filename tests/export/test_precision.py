@@ -365,7 +365,7 @@ def test_openvino_computes_stored_halves_in_float32(stored_model: Path) -> None:
 
 
 def test_half_weights_of_what_is_all_halves_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="--half-weights is for files that compute in fp32: .* leave it out"):
+    with pytest.raises(OptionError, match=r"--half-weights is for files that compute in fp32: .* leave it out"):
         export_checkpoint(tmp_path / "w.pth", tmp_path / "m.onnx", precision=Precision.FP16, half_weights=True)
 
     assert not list(tmp_path.iterdir())
