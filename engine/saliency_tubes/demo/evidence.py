@@ -133,7 +133,8 @@ def _where(off_pixels: float, half_cell: float) -> str:
         return "on it"
     near = off_pixels <= half_cell
     remark = "beside it, which is within half a cell of the network's map" if near else "away from it"
-    return f"{math.ceil(off_pixels)} pixels {remark}"
+    count = math.ceil(off_pixels)
+    return f"{count} {'pixel' if count == 1 else 'pixels'} {remark}"
 
 
 def _distance(x: float, y: float, box: Box) -> float:
