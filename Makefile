@@ -7,7 +7,7 @@ DEMO := demo
 .PHONY: help demo test check lint bench bench-compare clean
 
 help:
-	@echo "make demo   export a fresh MFNet-3D and explain a generated clip with it"
+	@echo "make demo   install the runtime, and explain the clip that comes with it"
 	@echo "make test   run every test"
 	@echo "make check  lint, format check, types, tests"
 	@echo "make bench  measure against the eager PyTorch reference"
@@ -15,19 +15,20 @@ help:
 	@echo "            the same against other libraries, too, and torch.compile: some 15 minutes"
 	@echo "make clean  remove what these targets made"
 
-# One virtual environment; a stamp for each set of extras that was installed into it.
+# One virtual environment; a stamp for the runtime, and for each set of extras that was installed into it.
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
 
 $(VENV)/installed-%: pyproject.toml constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$*]"
 	@touch $@
 
-demo: $(VENV)/installed-test
-	$(BIN)/python -m benchmarks.inputs $(DEMO)
-	$(BIN)/tubes export $(DEMO)/weights.pth --output $(DEMO)/tubes.onnx
-	$(BIN)/tubes run $(DEMO)/clip --model $(DEMO)/tubes.onnx --out $(DEMO)/visualisations
-	@echo "Open that report.html. The network is untrained: its tube shows how, not what."
+demo: $(VENV)/installed
+	$(BIN)/tubes demo --out $(DEMO)/visualisations
 
 test: $(VENV)/installed-test
 	$(BIN)/python -m pytest

@@ -19,7 +19,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from saliency_tubes import Sampling, load_model
 from saliency_tubes.bench.machine import describe
 from saliency_tubes.choices import Align, Fill, Fit
-from saliency_tubes.faithfulness import Case, Evaluation, Evidence, Method, Options, Summary, bootstrap, evaluate
+from saliency_tubes.faithfulness.cases import Case, Evidence
+from saliency_tubes.faithfulness.evaluation import Evaluation, Method, Options, evaluate
+from saliency_tubes.faithfulness.summary import Summary, bootstrap
 from saliency_tubes.model import TubeModel
 
 from ..checkout import checkout

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import cli_evaluate, cli_models, options, texts
+from . import cli_demo, cli_evaluate, cli_models, options, texts
 from ._version import __version__
 from .choices import Align, Device, Fit, ImageFormat, Precision, StyleName
 from .console import progress_line, say
@@ -101,6 +101,7 @@ def _version(wanted: bool) -> None:
 
 @app.callback(
     epilog="Examples:\n\n"
+    "  tubes demo\n\n"
     "  tubes export weights.pth --labels kinetics.txt\n\n"
     "  tubes run clip.mp4 --label bowling\n\n"
     "  tubes info tubes.onnx\n\n"
@@ -267,3 +268,4 @@ def _load(
 
 app.add_typer(cli_evaluate.app)
 app.add_typer(cli_models.app)
+app.add_typer(cli_demo.app)

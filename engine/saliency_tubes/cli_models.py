@@ -44,6 +44,7 @@ app = typer.Typer()
     epilog="Examples:\n\n"
     "  tubes export MFNet3D_UCF-101_Split-1_96.3.pth --labels ucf101.txt\n\n"
     "  tubes export weights.pth --preset mfnet --output kinetics.onnx\n\n"
+    "  tubes export weights.pth --half-weights --layout plain\n\n"
     "  tubes export r3d_18.onnx --preset kinetics-torchvision\n\n"
     "  tubes export keras.onnx --mean 0 --std 1 --frames 16 --size 112"
 )
@@ -84,6 +85,13 @@ def export(
     precision: Annotated[
         Precision, typer.Option(help="What the network computes in: fp32, or fp16 for GPUs, in a file half as large.")
     ] = Precision.FP32,
+    half_weights: Annotated[
+        bool,
+        typer.Option(
+            "--half-weights",
+            help="Keep weights as float16 in a file half as large, which computes in fp32 as fast as any.",
+        ),
+    ] = False,
     opset: OpsetOption = None,
     head: HeadOption = None,
     mean: MeanOption = None,
@@ -100,7 +108,7 @@ def export(
     An ONNX graph may come from any framework. It has to end in global average
     pooling and linear layers; docs/models.md lists networks that do.
     """
-    both: dict[str, Any] = {"labels": labels, "layout": layout}
+    both: dict[str, Any] = {"labels": labels, "layout": layout, "half_weights": half_weights}
     graph = {"mean": mean, "std": std, "resize": resize, "input_layout": input_layout}
     graph |= {"channels": channels, "features": features, "logits": logits}
     with progress_line() as progress:

@@ -19,7 +19,7 @@ from typing import TypeVar
 VARIABLE = "SALIENCY_TUBES_CACHE"
 PUBLISHER = "saliency-tubes-graph-cache"  # the name of the thread that moves an entry into place
 _CONTENT = "content.json"
-_KEPT = 4  # networks; each takes what its model file takes
+_KEPT = 4  # networks; each takes what its weights take in float32
 _FORMAT = "2"
 _ENTRY = re.compile(r"[0-9a-f]{64}")
 _PARTIAL = re.compile(r"[0-9a-f]{64}\.[0-9a-f]{12}\.partial")

@@ -76,6 +76,7 @@ class ModelSpec:
         features_shape: (C, t, h, w) of the graph's ``features`` output.
         layout: how the graph's convolutions are written down.
         precision: what the graph computes in, fp32 or fp16; its outputs are float32 all the same.
+        storage: what the file keeps the network's large weights in, fp32 or fp16.
         head: how features become logits; ``"mean-linear"`` is ``logits = W @ mean(features) + b``.
         weight: W, (K, C) float32.
         bias: b, (K,) float32.
@@ -104,6 +105,7 @@ class ModelSpec:
     versions: tuple[tuple[str, str], ...]
     parity: Parity | None
     cells: Cells | None = None
+    storage: Precision = Precision.FP32
 
     @property
     def num_classes(self) -> int:
@@ -176,6 +178,7 @@ class ModelSpec:
             "features_shape": self.features_shape,
             "layout": self.layout,
             "precision": self.precision,
+            "storage": self.storage,
             "head": self.head,
             "num_classes": self.num_classes,
             "labels": self.labels,
@@ -238,6 +241,7 @@ class ModelSpec:
             features_shape=(shape[0], shape[1], shape[2], shape[3]),
             layout=Layout(_text(document["layout"], "layout")),
             precision=Precision(_text(document.get("precision", Precision.FP32), "precision")),
+            storage=Precision(_text(document.get("storage", document.get("precision", Precision.FP32)), "storage")),
             head=_text(document["head"], "head"),
             weight=_decode(metadata[_PREFIX + "weight"], (classes, shape[0]), "weight"),
             bias=_decode(metadata[_PREFIX + "bias"], (classes,), "bias"),
@@ -257,6 +261,7 @@ class ModelSpec:
             ("sampling", ("uniform",), spec.sampling),
             ("head", ("mean-linear",), spec.head),
             ("precision", FILE_PRECISIONS, spec.precision),
+            ("storage", FILE_PRECISIONS, spec.storage),
         ):
             if found not in known:
                 raise ValueError(f"{name} is '{found}', expected {' or '.join(repr(str(one)) for one in known)}")

@@ -72,7 +72,7 @@ def info_text(model: Path, spec: "ModelSpec") -> str:
     rows = [
         ("model", str(model)),
         ("network", f"{spec.architecture}, {spec.num_classes} classes, head {spec.head}, layout {spec.layout}"),
-        ("precision", f"{spec.precision} inside, float32 logits and features"),
+        ("precision", f"{spec.precision} inside, float32 logits and features; weights kept in {spec.storage}"),
         ("input", f"{T} frames ({spec.sampling} sampling), {H}x{W} centre crop of {size[0]}x{size[1]}"),
         ("features", f"{C} channels in {t} steps of time and {h}x{w} places"),
         ("cells", _cells(spec)),

@@ -22,7 +22,7 @@ from .labels import read_labels
 from .layout import relayout
 from .mfnet3d import ARCHITECTURE, MFNet3D
 from .parity import Original, ParityReport, measure
-from .precision import to_half, with_rounding
+from .precision import storage_of, store_half, to_half, with_rounding
 from .receptive_field import find_cells
 from .tail import Tail, expose, find_tail
 from .torch_graph import plain_classifier
@@ -45,6 +45,7 @@ def export_checkpoint(
     head: str | None = None,
     layout: Layout = Layout.BLOCKED,
     precision: Precision = Precision.FP32,
+    half_weights: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> ParityReport:
     """Write a self-sufficient model file, if it computes what the checkpoint's network computes.
@@ -60,6 +61,7 @@ def export_checkpoint(
         head: which classifier of a multi-task checkpoint.
         layout: whether convolutions are rewritten for CPU kernels; see `relayout`.
         precision: what the network computes in, fp32 or fp16; see `to_half`.
+        half_weights: whether a file that computes in fp32 keeps its weights as float16; see `store_half`.
         progress: called with a few words before each stage.
 
     Returns:
@@ -68,10 +70,12 @@ def export_checkpoint(
     Raises:
         CheckpointError: the weights or the labels cannot be used.
         ExportError: an argument is out of range, or the export failed; `ParityError` where the numbers differ.
+        OptionError: half weights were asked for where all is float16.
         OutputError: the file cannot be written.
     """
     say = progress or (lambda _: None)
     _check_arguments(output, frames, size, opset, precision)
+    storage = storage_of(precision, half_weights)
     say(f"reading {weights.name}")
     checkpoint = load_checkpoint(weights, head)
     names = None if labels is None else read_labels(labels, checkpoint.network.classifier.out_features)
@@ -80,13 +84,15 @@ def export_checkpoint(
     tail = find_tail(model)
     cells = find_cells(model, InputLayout.NCTHW, tail)
     expose(model, tail)
-    spec = _spec(checkpoint, tail, cells, names, frames, size, norm, layout, precision)
+    spec = _spec(checkpoint, tail, cells, names, frames, size, norm, layout, precision, storage)
     half = precision == Precision.FP16
     absorb_scale(model, spec.preprocessing, HALF_UNIT if half else 1.0)
     if layout is Layout.BLOCKED:
         relayout(model)
     if half:
         to_half(model)
+    elif storage is Precision.FP16:
+        store_half(model)
     add_prefix(model, frames, spec.preprocessing)
     original = _eager(checkpoint.network)
     with replacing_file(output, "--output") as staging:
@@ -129,6 +135,7 @@ def _spec(
     norm: Norm,
     layout: Layout,
     precision: Precision,
+    storage: Precision,
 ) -> ModelSpec:
     return ModelSpec(
         architecture=ARCHITECTURE,
@@ -147,6 +154,7 @@ def _spec(
         versions=(("saliency-tubes", __version__), ("torch", torch.__version__), ("onnx", onnx.__version__)),
         parity=None,
         cells=cells,
+        storage=storage,
     )
 
 

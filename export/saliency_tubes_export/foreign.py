@@ -25,6 +25,7 @@ from .layout import relayout
 from .lookup import Lookup
 from .onnx_file import NEW_OPSET, OLDEST_OPSET, modernised, opset_of, read_classifier
 from .parity import Original, ParityReport, measure
+from .precision import storage_of, store_half
 from .receptive_field import find_cells
 from .tail import TO_CHANNELS_FIRST, Tail, expose, find_tail
 from .writing import check_output, write_model
@@ -63,6 +64,7 @@ def export_onnx(
     labels: Path | None = None,
     hints: GraphHints | None = None,
     layout: Layout = Layout.BLOCKED,
+    half_weights: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> ParityReport:
     """Write a self-sufficient model file of an ONNX classifier from any framework, if it computes what that computes.
@@ -74,6 +76,7 @@ def export_onnx(
         labels: class names; see `read_labels`.
         hints: what the graph does not say.
         layout: whether convolutions are rewritten for CPU kernels, where some can be; see `relayout`.
+        half_weights: whether the file keeps its weights as float16; see `store_half`.
         progress: called with a few words before each stage.
 
     Returns:
@@ -120,6 +123,7 @@ def export_onnx(
         versions=(("saliency-tubes", __version__), ("onnx", onnx.__version__), ("onnxruntime", ort.__version__)),
         parity=None,
         cells=cells,
+        storage=storage_of(Precision.FP32, half_weights),
     )
     with replacing_file(output, "--output") as staging:
         say("measuring parity: the original graph against the exported one")
@@ -181,6 +185,8 @@ def _gains(model: onnx.ModelProto) -> bool:
 
 def _measured(path: Path, model: onnx.ModelProto, spec: ModelSpec, original: Original) -> ParityReport:
     """Put the prefix in front, write the file, and keep it if it computes what the original computes."""
+    if spec.storage is Precision.FP16:
+        store_half(model)
     add_prefix(model, spec.frames, spec.preprocessing)
     write_model(path, model, spec)
     report = measure(original, path, spec)

@@ -1,4 +1,7 @@
-"""The same network in half precision: float16 between a float16 clip and the features, float32 behind.
+"""The same network in half precision: what it computes in, or only what its weights are kept in.
+
+`to_half` computes in float16 between a float16 clip and the features, and in float32 behind. `store_half` computes in
+float32, of weights that were rounded to float16 to halve the file.
 
 Pooling and classifier stay float32: they cost nothing, a float16 mean of a map has fewer digits than the map, and the
 maps of a tube add up to the logits only where both come from the same sum.
@@ -8,15 +11,19 @@ float16 cannot hold, silently, and leave nodes out of order; where the borders a
 is shorter than what it would take to call them safely.
 """
 
+import math
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
-from saliency_tubes.errors import ExportError
+from saliency_tubes.choices import Precision
+from saliency_tubes.errors import ExportError, OptionError
 
 _FEATURES = "features"
 _HALF = "_half"
 _LARGEST = float(np.finfo(np.float16).max)
+_SMALL = 4096  # values; all that are fewer, such as batch norms and MFNet-3D's first kernels, are 2 % of its weights
 
 
 def to_half(model: onnx.ModelProto) -> None:
@@ -43,6 +50,44 @@ def to_half(model: onnx.ModelProto) -> None:
     graph.node.insert(at + 1, cast)
     graph.input[0].type.tensor_type.elem_type = TensorProto.FLOAT16
     del graph.value_info[:]  # they speak of float32
+
+
+def storage_of(precision: Precision, half_weights: bool) -> Precision:
+    """What weights are kept in by a file that computes in `precision`.
+
+    Raises:
+        OptionError: half weights were asked for where all is float16.
+    """
+    if half_weights and precision is Precision.FP16:
+        raise OptionError(
+            "--half-weights is for files that compute in fp32: with --precision fp16 all weights are float16, leave it "
+            "out"
+        )
+    return Precision.FP16 if half_weights else precision
+
+
+def store_half(model: onnx.ModelProto) -> None:
+    """Keep a float32 classifier's large weights as float16, each behind a cast to float32.
+
+    The runtimes carry out casts of constants when they load a file: what runs is the same graph, as fast, of rounded
+    weights. The classifier behind the features keeps its own, which stand in the metadata, too, and have to be the same
+    there for maps to add up to logits.
+
+    Raises:
+        ExportError: a weight is too large for float16.
+    """
+    graph = model.graph
+    inside = _above(graph, _FEATURES)
+    behind = {name for node in graph.node if node.output[0] not in inside for name in node.input}
+    casts = []
+    for tensor in graph.initializer:
+        large = tensor.data_type == TensorProto.FLOAT and math.prod(tensor.dims) >= _SMALL
+        if large and tensor.name in inside - behind:
+            name, half = tensor.name, tensor.name + _HALF
+            tensor.CopyFrom(numpy_helper.from_array(_rounded(tensor), half))
+            casts.append(helper.make_node("Cast", [half], [name], to=TensorProto.FLOAT))
+    for cast in reversed(casts):  # in front: a node follows what it is computed from
+        graph.node.insert(0, cast)
 
 
 def with_rounding(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -92,6 +137,6 @@ def _rounded(tensor: onnx.TensorProto) -> NDArray[np.float16]:
     if not np.isfinite(half).all():
         raise ExportError(
             f"{tensor.name} holds {array[~np.isfinite(half)][0]:.4g}, and the largest number of float16 is "
-            f"{_LARGEST:.0f}: export with --precision fp32"
+            f"{_LARGEST:.0f}: export it in float32, without --half-weights and with --precision fp32"
         )
     return half

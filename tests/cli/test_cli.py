@@ -95,7 +95,7 @@ def test_info_tells_what_the_file_says_of_itself(workplace: Path) -> None:
     assert document == json.loads(json.dumps(tiny_spec().describe()))
     for expected in (
         "tiny, 5 classes",
-        "precision  fp32 inside",
+        "precision  fp32 inside, float32 logits and features; weights kept in fp32",
         "4 frames (uniform",
         "32x32 centre crop of 36x36",
         "tiny.pth",

@@ -21,7 +21,15 @@ CELLS = Cells((0.5, -0.5, 31.5), (2, 8, 8.25))
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"labels": None}, {"parity": None}, {"precision": Precision.FP16}, {"cells": CELLS}]
+    "changes",
+    [
+        {},
+        {"labels": None},
+        {"parity": None},
+        {"precision": Precision.FP16},
+        {"storage": Precision.FP16},
+        {"cells": CELLS},
+    ],
 )
 def test_metadata_round_trip(changes: dict[str, object]) -> None:
     spec = tiny_spec(**changes)
@@ -38,10 +46,21 @@ def test_a_file_that_says_nothing_of_its_precision_is_float32() -> None:
     metadata = tiny_spec(precision=Precision.FP16).to_metadata()
     document = json.loads(metadata["saliency_tubes.spec"])
     assert document.pop("precision") == "fp16"
+    del document["storage"]
 
     spec = ModelSpec.from_metadata(metadata | {"saliency_tubes.spec": json.dumps(document)})
 
-    assert spec.precision is Precision.FP32
+    assert spec.precision is spec.storage is Precision.FP32
+
+
+def test_a_file_that_says_nothing_of_its_storage_keeps_what_it_computes_in() -> None:
+    metadata = tiny_spec(precision=Precision.FP16).to_metadata()
+    document = json.loads(metadata["saliency_tubes.spec"])
+    del document["storage"]
+
+    spec = ModelSpec.from_metadata(metadata | {"saliency_tubes.spec": json.dumps(document)})
+
+    assert spec.storage is Precision.FP16
 
 
 def test_a_file_that_does_not_say_where_its_cells_lie_is_read() -> None:
@@ -91,6 +110,7 @@ def test_another_schema_version_is_refused() -> None:
         ({"precision": "fp8"}, "'fp8' is not a valid Precision"),
         ({"precision": "tf32"}, "precision is 'tf32', expected 'fp32' or 'fp16'"),
         ({"precision": None}, "precision is NoneType, expected str"),
+        ({"storage": "bf16"}, "storage is 'bf16', expected 'fp32' or 'fp16'"),
         ({"versions": []}, "versions is list, expected dict"),
         ({"parity": {"reference": "x"}}, "KeyError: 'tolerance'"),
         ({"preprocessing": {}}, "KeyError"),

@@ -14,7 +14,7 @@ from graphs import FEATURES, FLAT, GEMM, LAST, POOL, SIZE, STEM, C, K, Node, T, 
 from onnx import TensorProto, helper, numpy_helper, version_converter
 from saliency_tubes import load_model
 from saliency_tubes.cells import Cells
-from saliency_tubes.choices import ChannelOrder, InputLayout, Layout, Norm
+from saliency_tubes.choices import ChannelOrder, InputLayout, Layout, Norm, Precision
 from saliency_tubes.errors import CheckpointError, ExportError, OptionError, OutputError, TailError
 from saliency_tubes.presets import Pixels
 from saliency_tubes.session import open_session
@@ -734,3 +734,17 @@ def test_files_with_bytes_changed_are_refused_or_equal(tmp_path: Path) -> None:
         except ExportError:
             refused += 1
     assert 10 < refused < 60
+
+
+def test_half_weights_of_a_graph_are_stored_and_measured(tmp_path: Path) -> None:
+    wide = np.random.default_rng(12).normal(size=(C, 3, 7, 5, 5)).astype(np.float32) / 20
+    stem = ("Conv", ["x", "kernel", "kernel_bias"], "conv", {"strides": [1, 4, 4], "pads": [3, 1, 1, 3, 1, 1]})
+    network = saved(tmp_path / "net.onnx", classifier((stem, STEM[1], POOL, FLAT, GEMM), kernel=wide))
+
+    report = export_onnx(network, tmp_path / "m.onnx", I3D, half_weights=True)
+
+    model = onnx.load(tmp_path / "m.onnx")
+    halves = [tensor for tensor in model.graph.initializer if tensor.data_type == TensorProto.FLOAT16]
+    assert [tuple(tensor.dims) for tensor in halves] == [wide.shape]
+    assert load_model(tmp_path / "m.onnx", "cpu").spec.storage is Precision.FP16
+    assert 1e-5 < report.parity.features_rel < 2e-2 == report.parity.tolerance

@@ -4,22 +4,25 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import pytest
-from conftest import CLASSES, FRAMES, SIZE
+from conftest import CLASSES, FRAMES, SIZE, published
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 torch = pytest.importorskip("torch")
 
-from saliency_tubes import load_model  # noqa: E402
+from saliency_tubes import graph_cache, load_model  # noqa: E402
+from saliency_tubes.backend_openvino import obstacle  # noqa: E402
+from saliency_tubes.backend_ort import RUNTIME  # noqa: E402
 from saliency_tubes.choices import Layout, Norm, Precision  # noqa: E402
-from saliency_tubes.errors import ExportError, ParityError  # noqa: E402
+from saliency_tubes.errors import ExportError, OptionError, ParityError  # noqa: E402
+from saliency_tubes.graph_cache import GraphCache  # noqa: E402
 from saliency_tubes.presets import preset  # noqa: E402
 from saliency_tubes.session import open_session  # noqa: E402
 from saliency_tubes.synthetic import synthetic_clip  # noqa: E402
 from saliency_tubes_export import export_checkpoint  # noqa: E402
 from saliency_tubes_export.graph import HALF_UNIT, absorb_scale, add_prefix  # noqa: E402
 from saliency_tubes_export.mfnet3d import fresh  # noqa: E402
-from saliency_tubes_export.precision import to_half, with_rounding  # noqa: E402
+from saliency_tubes_export.precision import store_half, to_half, with_rounding  # noqa: E402
 
 CHANNELS, CLIP = 16, (4, 8, 8)
 
@@ -241,3 +244,128 @@ def test_the_same_checkpoint_gives_the_same_bytes(checkpoint_path: Path, tmp_pat
         export_checkpoint(checkpoint_path, tmp_path / name, frames=2, size=32, precision=Precision.FP16)
 
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
+
+
+def stored(body: list[onnx.NodeProto], **arrays: NDArray[np.float64]) -> tuple[onnx.ModelProto, onnx.ModelProto]:
+    """A classifier of 16 channels, and the same with its weights stored as halves."""
+    plain, halved = (classifier(body, CHANNELS, **arrays) for _ in range(2))
+    store_half(halved)
+    onnx.checker.check_model(halved, full_check=True)
+    return plain, halved
+
+
+def wide_conv() -> tuple[list[onnx.NodeProto], dict[str, NDArray[np.float64]]]:
+    rng = np.random.default_rng(9)
+    conv = helper.make_node("Conv", ["x", "kernel", "bias"], ["features"], pads=[2] * 6)
+    return [conv], {"kernel": rng.normal(size=(CHANNELS, 3, 5, 5, 5)), "bias": rng.normal(size=CHANNELS)}
+
+
+def test_stored_halves_compute_in_float32_what_rounded_weights_compute() -> None:
+    body, arrays = wide_conv()
+    x = np.random.default_rng(10).normal(size=(2, 3, *CLIP)).astype(np.float32)
+
+    plain, halved = stored(body, **arrays)
+
+    arrays["kernel"] = arrays["kernel"].astype(np.float32).astype(np.float16).astype(np.float32)
+    np.testing.assert_array_equal(features(halved, x), features(classifier(body, CHANNELS, **arrays), x))
+    assert 1e-4 < np.abs(features(halved, x) - features(plain, x)).max() < 0.1
+    assert {name for name, kind in elem_types(halved).items() if kind == TensorProto.FLOAT16} == {"kernel_half"}
+
+
+def test_a_weight_that_the_classifier_uses_too_is_stored_as_it_is() -> None:
+    rng = np.random.default_rng(11)
+    body = [helper.make_node("Conv", ["x", "kernel"], ["y"]), helper.make_node("Add", ["y", "large"], ["features"])]
+    kernel, large = rng.normal(size=(CHANNELS, 3, 1, 1, 1)), rng.normal(size=(CHANNELS, *CLIP))
+    model = classifier(body, CHANNELS, kernel=kernel, large=large)
+    model.graph.node[-1].output[0] = "scores"
+    model.graph.node.append(helper.make_node("ReduceMean", ["large"], ["offset"], keepdims=0))
+    model.graph.node.append(helper.make_node("Add", ["scores", "offset"], ["logits"]))
+    before = model.SerializeToString()
+
+    store_half(model)
+
+    assert model.SerializeToString() == before
+
+
+def test_a_large_weight_that_float16_cannot_hold_is_refused() -> None:
+    body, arrays = wide_conv()
+    arrays["kernel"][3, 1, 2, 2, 2] = 70_000
+
+    with pytest.raises(ExportError, match=r"kernel holds 7e\+04, .*in float32, without --half-weights"):
+        stored(body, **arrays)
+
+
+@pytest.fixture(scope="module", params=list(Layout))
+def stored_model(
+    request: pytest.FixtureRequest, checkpoint_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    path = tmp_path_factory.mktemp("stored") / f"{request.param}.onnx"
+    export_checkpoint(checkpoint_path, path, frames=FRAMES, size=SIZE, layout=request.param, half_weights=True)
+    return path
+
+
+def test_a_file_of_stored_halves_is_half_as_large_and_says_so(stored_model: Path, exported_model: Path) -> None:
+    parameters = sum(parameter.numel() for parameter in fresh(CLASSES).parameters())
+    whole = {"blocked": exported_model.stat().st_size, "plain": 4 * parameters}[stored_model.stem]
+
+    spec = load_model(stored_model, "cpu").spec
+
+    assert stored_model.stat().st_size == pytest.approx(whole / 2, rel=0.05)
+    assert (spec.precision, spec.storage) == (Precision.FP32, Precision.FP16)
+    assert spec.parity is not None
+    assert spec.parity.tolerance == 2e-2
+    assert 1e-4 < spec.parity.features_rel < spec.parity.tolerance  # the stored file was measured
+    assert spec.parity.completeness < 1e-6
+
+
+def test_the_classifier_of_a_file_of_stored_halves_is_the_checkpoints(stored_model: Path) -> None:
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in onnx.load(stored_model).graph.initializer}
+
+    classifiers = weights.pop("classifier.weight")
+    assert classifiers.dtype == np.float32
+    np.testing.assert_array_equal(classifiers, load_model(stored_model, "cpu").spec.weight)
+    assert {array.dtype for array in weights.values() if array.size >= 4096} == {np.dtype(np.float16)}
+
+
+def test_tubes_of_stored_halves_are_nearly_those_of_float32(stored_model: Path, exported_model: Path) -> None:
+    clip = synthetic_clip((FRAMES, 71, 93, 3), 4)
+    expected = load_model(exported_model, "cpu").explain(clip)
+
+    explanation = load_model(stored_model, "cpu").explain(clip)
+
+    assert explanation.predicted.index == expected.predicted.index
+    assert explanation.model.precision is Precision.FP32
+    assert np.abs(explanation.tube.values - expected.tube.values).max() < 0.02
+
+
+def test_stored_halves_come_out_of_the_graph_cache_as_they_went_in(
+    stored_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph_cache, "_SETTLED_SECONDS", 0.0)  # the file is new
+    cache, clip = GraphCache(tmp_path / "graphs"), synthetic_clip((FRAMES, SIZE, SIZE, 3), 5)[None]
+
+    first = open_session(stored_model, "cpu", cache=cache).run(clip)
+    published()
+    entry = cache.entry(stored_model, RUNTIME)
+    assert entry is not None
+    assert entry.model_sha256() is not None
+    kept = open_session(stored_model, "cpu", cache=cache).run(clip)
+
+    np.testing.assert_array_equal(kept.features, first.features)
+
+
+@pytest.mark.skipif(obstacle() is not None, reason="OpenVINO does not load here")
+def test_openvino_computes_stored_halves_in_float32(stored_model: Path) -> None:
+    clip = synthetic_clip((FRAMES, SIZE, SIZE, 3), 5)[None]
+    expected = open_session(stored_model, "cpu").run(clip).features
+
+    found = open_session(stored_model, "openvino").run(clip).features
+
+    assert np.abs(found - expected).max() < 1e-4 * np.abs(expected).max()
+
+
+def test_half_weights_of_what_is_all_halves_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"--half-weights is for files that compute in fp32: .* leave it out"):
+        export_checkpoint(tmp_path / "w.pth", tmp_path / "m.onnx", precision=Precision.FP16, half_weights=True)
+
+    assert not list(tmp_path.iterdir())
