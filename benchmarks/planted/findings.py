@@ -26,7 +26,7 @@ from saliency_tubes.model import TubeModel
 
 from ..checkout import checkout
 from ..inputs import ROOT
-from .scenes import FRAMES, SEED, Split, make_scene
+from .scenes import FRAMES, SEED, Split, make_pair, make_scene
 
 LONG_CLIP = 3 * FRAMES
 _LOCALISATION = Options(fills=(), fit=Fit.WHOLE)
@@ -68,6 +68,13 @@ def cases(count: int, frames: int = FRAMES) -> Iterator[Case]:
         yield Case(f"scene {number}", scene.frames, scene.label, Evidence(mask=scene.mask, moving=when))
 
 
+def rivals(count: int) -> Iterator[Case]:
+    """Clips with two actors, each asked for both of their classes."""
+    for number in range(count // 2):
+        for scene in make_pair((SEED, Split.PAIRS, number)):
+            yield Case(f"pair {number}, {scene.label}", scene.frames, scene.label, Evidence(mask=scene.mask))
+
+
 def main() -> int:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.planted.findings", description=__doc__)
@@ -106,6 +113,8 @@ def _localisation(run: "_Runs", model: TubeModel, others: Sequence[TubeModel], c
     yield f"Where and when, {count} scenes, aligned at the corners", _by_method(corners)
     centers = run(model, replace(_LOCALISATION, align=Align.CENTERS), cases(count), count)
     yield f"Where and when, {count} scenes, aligned at the cells' centres", _by_method(centers)
+    pairs = run(model, _LOCALISATION, rivals(count), count)
+    yield f"Where, {count // 2} clips with two actors, asked for the class of each", _by_method(pairs)
     if others:
         rows = [_row(one.path.name, run(one, _ALONE, cases(count), count)) for one in others]
         yield f"Precision, {count} scenes", [_row(model.path.name, corners), *rows]

@@ -19,6 +19,7 @@ SIZE = 224
 FRAMES = 16
 SEED = 20261124  # the first number of a scene's seed, before its split
 _SPRITE = 64  # pixels; things are drawn once at this size and then resized
+_TRIES = 20  # places for a second actor
 
 Path = Callable[[float], "Pose"]
 
@@ -28,6 +29,7 @@ class Split(IntEnum):
 
     TRAINING = 0
     HELD_OUT = 1
+    PAIRS = 2
 
 
 @dataclass(frozen=True)
@@ -114,32 +116,76 @@ def make_scene(
         frames: how many. A longer clip shows the same motion in smaller steps.
         how: how hard it is.
     """
-    random = np.random.default_rng(seed)
-    label = int(random.integers(len(CLASSES)))
+    (scene,) = _drawn(np.random.default_rng(seed), 1, size, frames, how)
+    return scene
+
+
+def make_pair(seed: int | tuple[int, ...], how: Difficulty = HELD_OUT) -> tuple[Scene, Scene]:
+    """Draw a clip with two actors of different classes, apart from each other: a scene of the one and of the other.
+
+    Args:
+        seed: any, such as (split, number).
+        how: how hard it is.
+    """
+    one, other = _drawn(np.random.default_rng(seed), 2, SIZE, FRAMES, how)
+    return one, other
+
+
+@dataclass(frozen=True, eq=False)
+class _Actor:
+    label: int
+    start: float
+    end: float
+    sprite: NDArray[np.float32]
+    path: Path
+
+
+def _drawn(random: np.random.Generator, count: int, size: int, frames: int, how: Difficulty) -> list[Scene]:
+    """The scene of each actor of one clip."""
     times = np.linspace(0, FRAMES - 1, frames)
-    start, end = _interval(random, how)
-    actor, path = _sprite(random), _actor_path(random, label, size, how, start, end)
+    actors = [_actor(random, int(random.integers(len(CLASSES))), size, how)]
     others = [(_sprite(random), _still_path(random, size, how)) for _ in range(random.integers(how.still + 1))]
     others += [(_sprite(random), _restless_path(random, size, how)) for _ in range(random.integers(how.restless + 1))]
     random.shuffle(others)
     background, drift = _background(random, size), _polar(random.uniform(0, how.drift), random.uniform(0, 2 * np.pi))
     noise = random.uniform(0.25, 1) * how.noise
+    # One sheet of noise for all frames, a row further in each: quicker than a sheet each, and the same for all classes.
     grain = random.standard_normal((size + frames, size, 3), dtype=np.float32) * np.float32(noise)
     flicker = 1 + 0.03 * random.standard_normal(frames)
+    while len(actors) < count:
+        actors.append(_apart(random, actors[0], size, how))
 
     pictures = np.empty((frames, size, size, 3), dtype=np.uint8)
-    mask = np.empty((frames, size, size), dtype=np.bool_)
+    masks = np.empty((count, frames, size, size), dtype=np.bool_)
     for index, time in enumerate(times):
         canvas = _shifted(background, drift[0] * time, drift[1] * time, size)
         for sprite, way in others:
             _draw(canvas, sprite, way(time))
-        covered = _draw(canvas, actor, path(time))
+        for mask, actor in zip(masks, actors, strict=True):
+            mask[index] = _draw(canvas, actor.sprite, actor.path(time)) > 0.5
         canvas *= np.float32(flicker[index])
         canvas += grain[index : index + size]
-        mask[index] = covered > 0.5
         pictures[index] = np.clip(canvas, 0, 255)
-    moving = (times >= start) & (times <= end)
-    return Scene(pictures, label, mask, np.stack([_box(one) for one in mask]), moving)
+    return [
+        Scene(pictures, one.label, mask, np.stack(list(map(_box, mask))), (times >= one.start) & (times <= one.end))
+        for one, mask in zip(actors, masks, strict=True)
+    ]
+
+
+def _actor(random: np.random.Generator, label: int, size: int, how: Difficulty) -> _Actor:
+    start, end = _interval(random, how)
+    return _Actor(label, start, end, _sprite(random), _actor_path(random, label, size, how, start, end))
+
+
+def _apart(random: np.random.Generator, one: _Actor, size: int, how: Difficulty) -> _Actor:
+    """An actor of another class, whose way stays as far from that of `one` as a few tries allow."""
+    labels = (one.label + 1 + random.integers(len(CLASSES) - 1, size=_TRIES)) % len(CLASSES)
+    tried = [_actor(random, int(label), size, how) for label in labels]
+    return max(tried, key=lambda other: min(_gap(one.path(t), other.path(t)) for t in range(FRAMES)))
+
+
+def _gap(one: Pose, other: Pose) -> float:
+    return float(np.hypot(one.x - other.x, one.y - other.y)) - one.radius - other.radius
 
 
 def _interval(random: np.random.Generator, how: Difficulty) -> tuple[float, float]:

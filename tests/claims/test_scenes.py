@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from benchmarks.planted.scenes import CLASSES, FRAMES, HELD_OUT, Range, make_scene
+from benchmarks.planted.scenes import CLASSES, FRAMES, HELD_OUT, Range, make_pair, make_scene
 
 CHANCE = 1 / len(CLASSES)
 SMALL = replace(HELD_OUT, radius=Range(8, 14), reach=Range(10, 17))
@@ -147,3 +147,13 @@ def test_a_linear_probe_of_single_frames_stays_near_chance():
     weights = np.linalg.solve(x[:half].T @ x[:half] + ridge, x[:half].T @ y[:half])
     right = (x[half:] @ weights).argmax(axis=1) == np.array(labels[half:])
     assert right.mean() < CHANCE + 0.06
+
+
+def test_a_pair_is_one_clip_with_two_actors_of_different_classes():
+    for seed in range(8):
+        one, other = make_pair((11, seed))
+        assert one.frames is other.frames
+        assert one.label != other.label
+        assert not (one.mask & other.mask).any()
+        assert one.mask.any(axis=(1, 2)).all()
+        assert other.mask.any(axis=(1, 2)).all()
