@@ -18,7 +18,7 @@ from saliency_tubes_export import export_checkpoint
 from .scenes import CLASSES, FRAMES, HELD_OUT, SIZE, Scene, make_scene
 
 PACKAGE = Path(demo.__file__).parent
-LABEL, CANDIDATE = "left", 0
+LABEL, CANDIDATE = "right", 2
 CLIP_FRAMES, CLIP_RATE = 64, 16
 _SEED = (20261124, 2)  # the beginning of a scene's; training and held-out scenes have a 0 and a 1 for the 2
 _STILL_BEFORE_AND_AFTER = 3  # frames of `FRAMES`, so that it is seen when the motion begins and ends

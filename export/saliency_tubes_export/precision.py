@@ -23,7 +23,7 @@ from saliency_tubes.errors import ExportError, OptionError
 _FEATURES = "features"
 _HALF = "_half"
 _LARGEST = float(np.finfo(np.float16).max)
-_SMALL = 4096  # values; all that are fewer, such as batch norms and MFNet-3D's first kernels, are 2 % of its weights
+_SMALL = 4096  # values; all that are fewer, such as batch norms and MFNet-3D's first kernels, are 1 % of its weights
 
 
 def to_half(model: onnx.ModelProto) -> None:

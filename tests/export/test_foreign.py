@@ -680,6 +680,7 @@ def tubes_export(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["net.onnx", "--preset", "i3d", "--resize", "axb"], "--resize is 'axb': expected HEIGHTxWIDTH in pixels"),
         (["net.onnx", "--preset", "i3d", "--head", "0"], "--head is for weights, and this is an ONNX graph: leave it"),
         (["net.onnx", "--preset", "i3d", "--precision", "fp16"], "--precision is for weights, and this is an ONNX"),
+        (["weights.pth", "--half-weights", "--precision", "fp16"], "--half-weights is for files that compute in fp32"),
         (["weights.pth", "--input-layout", "NTHWC"], "--input-layout is for ONNX graphs: leave it out"),
     ],
 )
@@ -748,3 +749,12 @@ def test_half_weights_of_a_graph_are_stored_and_measured(tmp_path: Path) -> None
     assert [tuple(tensor.dims) for tensor in halves] == [wide.shape]
     assert load_model(tmp_path / "m.onnx", "cpu").spec.storage is Precision.FP16
     assert 1e-5 < report.parity.features_rel < 2e-2 == report.parity.tolerance
+
+
+def test_the_command_asks_for_half_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    saved(tmp_path / "net.onnx")
+
+    assert tubes_export(monkeypatch, "net.onnx", "--preset", "i3d", "--half-weights") == 0
+
+    assert load_model(tmp_path / "tubes.onnx", "cpu").spec.storage is Precision.FP16
