@@ -77,6 +77,7 @@ def test_a_whole_video_is_merged_from_windows_whose_cells_lie_in_their_places(mo
 
     maps = [model.explain(CLIP[list(window.indices)], 1).tube.map for window in explanation.windows]
     np.testing.assert_allclose(explanation.tube.map, merge(explanation.windows, maps, 30, CELLS), atol=1e-5)
+    assert explanation.align is Align.CENTERS
     assert explanation.tube.cells == Cells((0, 4, 2), (1, 7, 8))
 
 

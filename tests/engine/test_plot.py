@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 pytest.importorskip("matplotlib")
 
+from saliency_tubes.cells import Cells
 from saliency_tubes.plot import TubeFigure
 from saliency_tubes.plot import plot_tube as plot_slices
 from saliency_tubes.sampling import Window
@@ -138,8 +139,9 @@ def test_where_matplotlib_is_missing_the_error_names_the_mend(tmp_path: Path) ->
     )
 
 
-def test_a_tube_plots_eight_of_its_steps(values: NDArray[np.float32]) -> None:
-    (tube,) = build_tubes([3], values[None, :8, :7, :7], (16, 28, 28))
+@pytest.mark.parametrize("cells", [None, Cells((0, 0, 3), (2, 4, 4))])
+def test_a_tube_plots_eight_of_its_steps(values: NDArray[np.float32], cells: Cells | None) -> None:
+    (tube,) = build_tubes([3], values[None, :8, :7, :7], (16, 28, 28), cells)
 
     *slices, energy, _ = tube.plot(times=np.arange(16) / 8).axes
 

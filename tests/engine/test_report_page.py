@@ -425,16 +425,24 @@ def test_on_a_phone_in_the_dark(open_report: Any) -> None:
     assert min(map(int, re.findall(r"\d+", ink))) > 200
 
 
-def test_place_and_energy_are_those_of_cells_where_they_lie(open_report: Any) -> None:
+@pytest.mark.parametrize(
+    ("rows", "columns", "cells", "place"),
+    [
+        ([1], [0], SHARES, "at the left ("),  # at (0.05, 0.45) of the crop; with the cells at the corners, further up
+        ([0, 1, 2, 3], [0], (SHARES[0], (0, 0.3)), "at the "),  # from the left edge on less and less
+    ],
+)
+def test_place_and_energy_are_those_of_cells_where_they_lie(
+    open_report: Any, rows: list[int], columns: list[int], cells: Any, place: str
+) -> None:
     maps = np.zeros((20, 4, 5), np.float32)
-    maps[:, 1, 0] = 1  # at (0.05, 0.45) of the crop: on the left; with the cells at the corners, further up
-    report = reports.report(labels=(reports.label(0, maps),), cells=SHARES)
+    maps[:, rows, columns] = 1
+    report = reports.report(labels=(reports.label(0, maps),), cells=cells)
     values = np.clip(upsample(maps[:1], (1, 224, 224), cells=_cells(report, (224, 224))), 0, 1)
-    viewer = open_report(report).ready()
 
-    reading = viewer.page.inner_text("#reading")
+    reading = open_report(report).ready().page.inner_text("#reading")
 
-    assert "strongest at the left (" in reading
+    assert f"strongest {place}" in reading
     assert float(re.search(r"energy ([\d.]+)\.$", reading)[1]) == pytest.approx(values.mean(), abs=0.01)
 
 
