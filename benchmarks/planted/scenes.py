@@ -29,7 +29,8 @@ class Split(IntEnum):
 
     TRAINING = 0
     HELD_OUT = 1
-    PAIRS = 2
+    DEMO = 2
+    PAIRS = 3
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("torch")
 
 from saliency_tubes.choices import Layout, Norm
-from saliency_tubes.demo.evidence import Evidence
+from saliency_tubes.demo.planted import Planted
 from saliency_tubes.video import open_clip
 
 from benchmarks.planted import ship
@@ -37,7 +37,7 @@ def test_another_candidate_is_another_scene(scene):
 def test_the_clip_shows_the_scene_and_the_evidence_is_the_scenes(scene, tmp_path):
     ship.ship_clip(scene, tmp_path)
 
-    clip, known = open_clip(tmp_path / "planted.mp4"), Evidence.read(tmp_path / "planted.json")
+    clip, known = open_clip(tmp_path / "planted.mp4"), Planted.read(tmp_path / "planted.json")
     frames = list(clip.read(range(clip.length)))
     assert (tmp_path / "planted.mp4").stat().st_size < 300_000
     assert [frame.time for frame in frames] == pytest.approx(np.arange(64) / 16, abs=1e-4)

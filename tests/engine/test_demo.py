@@ -17,7 +17,7 @@ from saliency_tubes import demo, load_model
 from saliency_tubes.choices import Layout, Precision
 from saliency_tubes.demo import evidence
 from saliency_tubes.demo.command import demo_document, demo_text, run_demo
-from saliency_tubes.demo.evidence import Evidence, Verdict, judge, verdict_rows
+from saliency_tubes.demo.planted import Planted, Verdict, judge, verdict_rows
 from saliency_tubes.errors import ModelFileError, OutputError, SourceError
 from saliency_tubes.preprocess import CropBox
 from saliency_tubes.statistics import TubeStatistics
@@ -25,7 +25,7 @@ from saliency_tubes.video import open_clip
 from tiny import LABELS, write_tiny
 
 FRAMES = 20
-KNOWN = Evidence("bowling", (5, 14), ((2, 3, 12, 13),) * FRAMES)
+KNOWN = Planted("bowling", (5, 14), ((2, 3, 12, 13),) * FRAMES)
 
 
 def silent(_: str) -> None:
@@ -60,7 +60,7 @@ def test_the_network_is_in_the_package_and_loads() -> None:
 
 
 def test_the_clip_is_in_the_package_with_its_evidence() -> None:
-    clip, known = open_clip(demo.clip_path()), Evidence.read(demo.evidence_path())
+    clip, known = open_clip(demo.clip_path()), Planted.read(demo.evidence_path())
 
     frames = list(clip.read(range(clip.length)))
 
@@ -77,7 +77,7 @@ def test_the_clip_is_in_the_package_with_its_evidence() -> None:
 def test_the_networks_tube_points_at_what_moves() -> None:
     explanation = load_model(demo.model_path(), "cpu").explain(demo.clip_path(), sampling=demo.sampling(), fit="whole")
 
-    verdict = judge(explanation, Evidence.read(demo.evidence_path()))
+    verdict = judge(explanation, Planted.read(demo.evidence_path()))
 
     assert verdict.correct
     assert verdict.off_s == 0
@@ -154,7 +154,7 @@ def test_damaged_evidence_is_refused(tmp_path: Path, content: str) -> None:
     path.write_bytes(content.encode(errors="surrogateescape"))
 
     with pytest.raises(SourceError, match=r"planted.json is damaged \(.*\): install saliency-tubes again"):
-        Evidence.read(path)
+        Planted.read(path)
 
 
 def test_evidence_of_another_clip_is_refused(package: Path, tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_evidence_of_another_clip_is_refused(package: Path, tmp_path: Path) -> N
 def test_evidence_is_read_as_it_was_written(tmp_path: Path) -> None:
     KNOWN.write(tmp_path / "planted.json")
 
-    assert Evidence.read(tmp_path / "planted.json") == KNOWN
+    assert Planted.read(tmp_path / "planted.json") == KNOWN
 
 
 def test_the_demo_writes_what_a_run_writes_and_says_where(package: Path, tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def clip_path() -> Path:
 
 
 def evidence_path() -> Path:
-    """Where and when the clip's evidence is: JSON as `Evidence.read` takes it.
+    """Where and when the clip's evidence is: JSON as `Planted.read` takes it.
 
     Raises:
         SourceError: it is missing from this installation.

@@ -14,7 +14,7 @@ from ..model import TubeModel
 from ..session import open_session
 from ..texts import run_document, run_text
 from ..video import Clip, open_clip
-from .evidence import Evidence, Verdict, judge, verdict_rows
+from .planted import Planted, Verdict, judge, verdict_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ def run_demo(clip: Path | None, out: Path, progress: Callable[[str], None]) -> t
         ModelFileError: the package's network is missing or damaged.
         OutputError: the results cannot be written, or those of `clip` would replace the others.
     """
-    evidence = Evidence.read(demo.evidence_path())
+    evidence = Planted.read(demo.evidence_path())
     planted = open_clip(demo.clip_path())
     theirs = None if clip is None else open_clip(clip)
     if theirs is not None and folder_name(theirs.name).casefold() == folder_name(planted.name).casefold():

@@ -15,7 +15,7 @@ Box = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Planted:
     """Where and when one thing, the actor, moves in a clip.
 
     Attributes:
@@ -29,7 +29,7 @@ class Evidence:
     boxes: tuple[Box, ...]
 
     @classmethod
-    def read(cls, path: Path) -> "Evidence":
+    def read(cls, path: Path) -> "Planted":
         """Read what `write` wrote.
 
         Raises:
@@ -75,7 +75,7 @@ class Verdict:
     half_cell: float
 
 
-def judge(explanation: Explanation, evidence: Evidence) -> Verdict:
+def judge(explanation: Explanation, evidence: Planted) -> Verdict:
     """Hold an explanation's first tube against what is known.
 
     Args:
