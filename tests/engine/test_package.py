@@ -28,6 +28,7 @@ def test_the_runtime_needs_no_torch_onnx_or_scipy() -> None:
     script = (
         f"import sys; forbidden = {forbidden!r}; sys.modules.update(dict.fromkeys(forbidden))\n"
         "import saliency_tubes, saliency_tubes.cli, saliency_tubes.model, saliency_tubes.bench.report, saliency_tubes.bench.measure\n"
+        "import saliency_tubes.faithfulness.command\n"
         "print(sorted(name for name in forbidden if sys.modules[name] is not None))"
     )
 
