@@ -27,7 +27,8 @@ def test_the_runtime_needs_no_torch_onnx_or_scipy() -> None:
     forbidden = ("torch", "onnx", "onnxscript", "scipy", "safetensors", "saliency_tubes_export")
     script = (
         f"import sys; forbidden = {forbidden!r}; sys.modules.update(dict.fromkeys(forbidden))\n"
-        "import saliency_tubes, saliency_tubes.cli, saliency_tubes.model, saliency_tubes.bench.report, saliency_tubes.bench.measure, saliency_tubes.faithfulness\n"
+        "import saliency_tubes, saliency_tubes.cli, saliency_tubes.model, saliency_tubes.bench.report, saliency_tubes.bench.measure\n"
+        "import saliency_tubes.faithfulness, saliency_tubes.faithfulness.command\n"
         "print(sorted(name for name in forbidden if sys.modules[name] is not None))"
     )
 

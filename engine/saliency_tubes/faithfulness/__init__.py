@@ -5,6 +5,8 @@
 - `agreement`: how alike are two volumes?
 - `baselines`: volumes that know nothing of the classifier, to compare with.
 
+- `cases`, `evaluation`: all of these over many clips, as `tubes evaluate` does.
+
 Completeness, which is exact for a tube, is `saliency_tubes.activation.completeness_error`.
 """
 

@@ -100,7 +100,14 @@ def _points(axes: "Axes", rows: Sequence[Summary], methods: Sequence[Method]) ->
     for one in rows:
         place = methods.index(one.method)
         if one.low is not None and one.high is not None:
-            axes.plot([one.low, one.high], [place, place], color=_COLOURS[one.method], linewidth=2.5, alpha=0.5)
+            axes.plot(
+                [one.low, one.high],
+                [place, place],
+                color=_COLOURS[one.method],
+                linewidth=2.5,
+                alpha=0.5,
+                solid_capstyle="butt",
+            )
         axes.plot(one.mean, place, "o", color=_COLOURS[one.method], markersize=7)
     metric, most = rows[0].metric, max(one.n for one in rows)
     if metric is Metric.ENERGY_RATIO:
