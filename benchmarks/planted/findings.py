@@ -14,24 +14,32 @@ from itertools import chain
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from saliency_tubes import Sampling, load_model
+from saliency_tubes.activation import class_activation_map
 from saliency_tubes.bench.machine import describe
+from saliency_tubes.cells import Cells
 from saliency_tubes.choices import Align, Fill, Fit
+from saliency_tubes.faithfulness import energy_ratio, pointing_game, temporal_pointing_game, top_iou
 from saliency_tubes.faithfulness.cases import Case, Evidence
 from saliency_tubes.faithfulness.evaluation import Evaluation, Method, Options, evaluate
+from saliency_tubes.faithfulness.options import LOCALISATION
 from saliency_tubes.faithfulness.summary import Summary, bootstrap
 from saliency_tubes.model import TubeModel
+from saliency_tubes.upsample import upsample
 
 from ..checkout import checkout
 from ..inputs import ROOT
 from .scenes import FRAMES, SEED, Split, make_pair, make_scene
 
 LONG_CLIP = 3 * FRAMES
-_LOCALISATION = Options(fills=(), fit=Fit.WHOLE)
+_LOCALISATION = Options(fills=(), fit=Fit.WHOLE, align=Align.CENTERS)
 _ALONE = replace(_LOCALISATION, methods=(Method.TUBE,))
-_PERTURBATION = Options(methods=(Method.TUBE, Method.RANDOM), steps=6, fit=Fit.WHOLE)
+_PERTURBATION = Options(methods=(Method.TUBE, Method.RANDOM), steps=4, fit=Fit.WHOLE, align=Align.CENTERS)
+# Where the receptive fields of MFNet-3D's cells have their middles: all kernels are odd and padded alike on both sides.
+_BY_ARITHMETIC = Cells(offset=(0, 0, 0), stride=(2, 32, 32))
 _WINDOWS = {  # of a long clip
     "16 frames evenly over the clip": Sampling.uniform(),
     "windows of 16 frames, 3 apart": Sampling.dense(stride=3),
@@ -81,6 +89,7 @@ def main() -> int:
     parser.add_argument("model", type=Path, help="the network, exported")
     parser.add_argument("--scenes", type=int, default=400, help="how many (default %(default)s)")
     parser.add_argument("--perturbed", type=int, default=400, help="how many of them to perturb (default %(default)s)")
+    parser.add_argument("--fill", type=Fill, action="append", help="with what (default: all)")
     parser.add_argument("--randomised", type=Path, action="append", default=[], help="the same with shuffled weights")
     parser.add_argument("--other", type=Path, action="append", default=[], help="the same in another precision")
     parser.add_argument("--device", default="auto", help="where to run (default %(default)s)")
@@ -95,10 +104,11 @@ def main() -> int:
     with _progress() as say:
         run = _Runs(say)
         for title, rows in chain(
-            _localisation(run, model, others, arguments.scenes),
+            _localisation(run, model, arguments.scenes),
             _shuffled(run, model, randomised, arguments.scenes),
+            _perturbation(run, model, arguments.perturbed, arguments.fill or tuple(Fill)),
+            _precision(run, others, arguments.scenes),
             _long_clips(run, model, arguments.scenes),
-            _perturbation(run, model, arguments.perturbed),
         ):
             print(f"\n{title}\n\n{_table(rows)}", flush=True)
     print(f"\n{(time.perf_counter() - started) / 60:.0f} minutes")
@@ -108,16 +118,38 @@ def main() -> int:
 Section = tuple[str, list[Row]]
 
 
-def _localisation(run: "_Runs", model: TubeModel, others: Sequence[TubeModel], count: int) -> Iterator[Section]:
-    corners = run(model, replace(_LOCALISATION, align=Align.CORNERS), cases(count), count)
-    yield f"Where and when, {count} scenes, aligned at the corners", _by_method(corners)
-    centers = run(model, replace(_LOCALISATION, align=Align.CENTERS), cases(count), count)
-    yield f"Where and when, {count} scenes, aligned at the cells' centres", _by_method(centers)
+def _localisation(run: "_Runs", model: TubeModel, count: int) -> Iterator[Section]:
+    centers = run(model, _LOCALISATION, cases(count), count)
+    yield f"Where and when, {count} scenes", _by_method(centers)
+    corners = run(model, replace(_ALONE, align=Align.CORNERS), cases(count), count)
+    rows = [_row("centers", centers), _row("corners", corners), _by_arithmetic(model, count)]
+    yield f"Alignment, {count} scenes", [*rows, _difference("centers - corners, by scene", centers, corners)]
     pairs = run(model, _LOCALISATION, rivals(count), count)
-    yield f"Where, {count // 2} clips with two actors, asked for the class of each", _by_method(pairs)
-    if others:
-        rows = [_row(one.path.name, run(one, _ALONE, cases(count), count)) for one in others]
-        yield f"Precision, {count} scenes", [_row(model.path.name, corners), *rows]
+    yield f"Where, {count // 2} clips with two actors, asked for the class of each", _by_pair(pairs)
+
+
+def _precision(run: "_Runs", models: Sequence[TubeModel], count: int) -> Iterator[Section]:
+    rows = [_row(one.path.name, run(one, _ALONE, cases(count), count)) for one in models]
+    yield f"Precision, {count} scenes", rows
+
+
+def _by_arithmetic(model: TubeModel, count: int) -> Row:
+    """Cells in the middle of their receptive fields, as the graph has them."""
+    found = []
+    for number in range(count):
+        scene = make_scene((SEED, Split.HELD_OUT, number))
+        features = model.activations(scene.frames[None]).features[0]
+        raw = class_activation_map(features, model.spec.weight[scene.label])
+        volume = upsample(raw, scene.mask.shape, cells=_BY_ARITHMETIC)
+        volume = (volume - volume.min()) / (volume.max() - volume.min())
+        when = temporal_pointing_game(volume, scene.moving, 1) if scene.partial else np.nan
+        where = pointing_game(volume, scene.mask, 16), energy_ratio(volume, scene.mask), top_iou(volume, scene.mask)
+        found.append((*where, when))
+    columns = np.array(found, dtype=np.float64).T
+    return Row(
+        "receptive fields",
+        tuple((m.words, _mean(column[np.isfinite(column)])) for m, column in zip(LOCALISATION, columns, strict=True)),
+    )
 
 
 def _shuffled(run: "_Runs", model: TubeModel, randomised: Sequence[TubeModel], count: int) -> Iterator[Section]:
@@ -132,11 +164,11 @@ def _long_clips(run: "_Runs", model: TubeModel, count: int) -> Iterator[Section]
         _row(name, run(model, replace(_ALONE, sampling=how), cases(count, LONG_CLIP), count))
         for name, how in _WINDOWS.items()
     ]
-    yield f"Clips of {LONG_CLIP} frames, {count} scenes", rows
+    yield f"Clips of {LONG_CLIP} frames, {count} scenes (half a cell in time is 3, 3 and 2 frames)", rows
 
 
-def _perturbation(run: "_Runs", model: TubeModel, count: int) -> Iterator[Section]:
-    for fill in Fill:
+def _perturbation(run: "_Runs", model: TubeModel, count: int, fills: Sequence[Fill]) -> Iterator[Section]:
+    for fill in fills:
         found = run(model, replace(_PERTURBATION, fills=(fill,)), cases(count), count)
         yield f"Deletion and insertion, {fill}, {count} scenes, {_PERTURBATION.steps} steps", _by_method(found)
 
@@ -148,16 +180,44 @@ def _by_method(evaluation: Evaluation) -> list[Row]:
     return [Row(method, _cells(one for one in summary if one.method == method)) for method in methods]
 
 
+def _by_pair(evaluation: Evaluation) -> list[Row]:
+    """The same where every two cases are one clip: what is drawn again for the interval is clips."""
+    rows = []
+    for method in evaluation.options.methods:
+        values = [(m.words, [one.value(method, m) for one in evaluation.results]) for m in LOCALISATION]
+        known = [(name, np.array(column, dtype=np.float64)) for name, column in values if None not in column]
+        rows.append(Row(method, tuple((name, _mean(column.reshape(-1, 2).mean(axis=1))) for name, column in known)))
+    return rows
+
+
+def _difference(name: str, one: Evaluation, other: Evaluation) -> Row:
+    """What a scene gains from one of two ways, on average."""
+    cells = []
+    for metric in LOCALISATION:
+        pairs = [
+            (a.value(Method.TUBE, metric), b.value(Method.TUBE, metric))
+            for a, b in zip(one.results, other.results, strict=True)
+        ]
+        gains = [a - b for a, b in pairs if a is not None and b is not None]
+        cells.append((metric.words, _mean(np.array(gains))))
+    return Row(name, tuple(cells))
+
+
 def _row(name: str, evaluation: Evaluation) -> Row:
     """A row for the tube alone, with how often the network was right."""
     right = np.array([one.predicted.index == one.label.index for one in evaluation.results], dtype=np.float64)
-    low, high = (None, None) if (ends := bootstrap(right, evaluation.options.seed)) is None else map(float, ends)
     tube = _cells(one for one in evaluation.summary() if one.method == Method.TUBE)
-    return Row(name, (("accuracy", _interval(float(right.mean()), low, high)), *tube))
+    return Row(name, (("accuracy", _mean(right)), *tube))
 
 
 def _cells(summaries: Iterable[Summary]) -> tuple[tuple[str, Interval], ...]:
     return tuple((one.metric.words, _interval(one.mean, one.low, one.high)) for one in summaries)
+
+
+def _mean(values: NDArray[np.float64]) -> Interval:
+    ends = bootstrap(values, _ALONE.seed)
+    low, high = (None, None) if ends is None else map(float, ends)
+    return _interval(float(values.mean()), low, high)
 
 
 def _interval(mean: float, low: float | None, high: float | None) -> Interval:

@@ -130,7 +130,7 @@ class Explainer:
         if align is Align.CORNERS:
             return None
         spec = self._spec
-        return spec.cells or Cells.of_equal_shares(spec.features_shape[1:], spec.input_shape[:3])
+        return Cells.of_equal_shares(spec.features_shape[1:], spec.input_shape[:3])
 
     def _of_window(
         self, crops: Crops, view: View, logits: NDArray[np.float32], tubes: tuple[Tube, ...], timings: Timings
@@ -172,8 +172,6 @@ class Explainer:
                 f"the clip has {clip.length} frames, fewer than a window of {frames} at stride {stride}: one window "
                 f"covers all of it, its frames {(clip.length - 1) / (frames - 1):.1f} apart"
             )
-        if view.align is Align.CENTERS and self._spec.cells is None:
-            yield NO_CELLS
         for index, times in Counter(view.wanted.indices).items():
             if times > 1:
                 yield f"class {index} was asked for {times} times: it is explained once"
