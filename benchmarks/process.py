@@ -61,6 +61,8 @@ def cold_runs(inputs: Inputs, clock: Clock) -> ColdRuns:
             "cpu",
             "--save",
             ",".join(PUBLISHED),
+            "--style",
+            "reference",
         ]
         return run_cold(tubes_command("run", inputs.frames, "--label", str(inputs.label), *where), cache)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from saliency_tubes import TubeModel, load_model
 from saliency_tubes.bench.race import Clock, seconds
-from saliency_tubes.choices import PUBLISHED, Artifact, Precision
+from saliency_tubes.choices import PUBLISHED, Align, Artifact, Precision
 from saliency_tubes_export import reference
 
 from .agreement import compare_pictures, compare_tubes
@@ -29,7 +29,7 @@ def measure(inputs: Inputs, clock: Clock) -> list[Row]:
     network = reference.load_network(inputs.weights)
     tube = reference.explain(network, inputs.frames, inputs.label, inputs.folder / "warm-reference")
     default = load_model(inputs.model, "cpu")
-    explanation = default.explain(inputs.frames, inputs.label)
+    explanation = default.explain(inputs.frames, inputs.label, align=Align.CORNERS)
     (folder,) = explanation.save(inputs.folder / "warm-ours", artifacts=PUBLISHED)
     facts = (
         ("largest difference of the tubes", compare_tubes(explanation.tube.values, tube)),
@@ -64,7 +64,7 @@ def measure(inputs: Inputs, clock: Clock) -> list[Row]:
 
 
 def _run(model: TubeModel, inputs: Inputs, artifacts: tuple[Artifact, ...], out: Path) -> object:
-    return model.explain(inputs.frames, inputs.label).save(out, artifacts=artifacts)
+    return model.explain(inputs.frames, inputs.label, align=Align.CORNERS).save(out, artifacts=artifacts)
 
 
 def _sampler(job: Callable[[Path], object], folder: Path) -> Callable[[int], float]:

@@ -24,10 +24,6 @@ class Cells:
         t, y, x = (m / n for n, m in zip(map_shape, shape, strict=True))
         return cls(((t - 1) / 2, (y - 1) / 2, (x - 1) / 2), (t, y, x))
 
-    def begin_within(self, shape: tuple[int, int, int]) -> bool:
-        """Whether the first cell lies within an input of (T, H, W)."""
-        return all(-0.5 <= place <= side - 0.5 for place, side in zip(self.offset, shape, strict=True))
-
     @property
     def on_every_frame(self) -> Self:
         """The same places in space, of a map that has one step of time for each frame."""

@@ -91,8 +91,8 @@ class Fit(StrEnum):
 class Align(StrEnum):
     """Where the cells of the feature map lie in the clip."""
 
-    CORNERS = "corners"  # from edge to edge, as the published script's upsampling has them
-    CENTERS = "centers"  # each in the middle of what it sees
+    CENTERS = "centers"  # each in the middle of its equal share
+    CORNERS = "corners"  # the first and last at the edges, as the published scripts' upsampling has them
 
 
 class Fill(StrEnum):

@@ -17,7 +17,7 @@ import typer
 
 from . import cli_demo, cli_evaluate, cli_models, options, texts
 from ._version import __version__
-from .choices import Align, Device, Fit, ImageFormat, Precision, StyleName
+from .choices import Device, Fit, ImageFormat, Precision
 from .console import progress_line, say
 from .errors import OptionError, SaliencyTubesError
 from .graph_cache import PUBLISHER, GraphCache
@@ -136,8 +136,8 @@ def run(
     step: StepOption = None,
     max_frames: MaxFramesOption = None,
     fit: FitOption = Fit.SQUASH_CROP,
-    align: AlignOption = Align.CORNERS,
-    style: StyleOption = StyleName.REFERENCE,
+    align: AlignOption = None,
+    style: StyleOption = None,
     colormap: ColormapOption = None,
     opacity: OpacityOption = None,
     threshold: ThresholdOption = None,
@@ -156,6 +156,7 @@ def run(
     look = options.style(style, colormap, opacity, threshold)
     artifacts = options.artifacts(save, compare)
     how = options.sampling(sampling, stride=stride, overlap=overlap, step=step, max_frames=max_frames)
+    align = options.alignment(align, style)
     notes: list[str] = []
     with progress_line() as progress:
         progress(f"loading {model}")
@@ -196,8 +197,8 @@ def batch(
     step: StepOption = None,
     max_frames: MaxFramesOption = None,
     fit: FitOption = Fit.SQUASH_CROP,
-    align: AlignOption = Align.CORNERS,
-    style: StyleOption = StyleName.REFERENCE,
+    align: AlignOption = None,
+    style: StyleOption = None,
     colormap: ColormapOption = None,
     opacity: OpacityOption = None,
     threshold: ThresholdOption = None,
@@ -218,7 +219,7 @@ def batch(
     artifacts = options.artifacts(save)
     from .batch.command import Order, run_command
 
-    order = Order(tuple(label or ()), top_k, how, fit, align, artifacts, look)
+    order = Order(tuple(label or ()), top_k, how, fit, options.alignment(align, style), artifacts, look)
     summary = run_command(sources, out, model, device, precision, order, partial(say, error=True))
     say(json.dumps(texts.batch_document(summary)) if as_json else texts.batch_text(summary))
     if summary.failed:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from . import options
-from .choices import Align, Device, Fill, Fit
+from .choices import Device, Fill, Fit
 from .cli_models import exporter_module
 from .console import document_file, say
 from .options import (
@@ -92,7 +92,7 @@ def evaluate(
     step: StepOption = None,
     max_frames: MaxFramesOption = None,
     fit: FitOption = Fit.SQUASH_CROP,
-    align: AlignOption = Align.CORNERS,
+    align: AlignOption = None,
     device: DeviceOption = Device.AUTO,
     precision: PrecisionOption = None,
     debug: DebugOption = False,
@@ -117,7 +117,7 @@ def evaluate(
         steps=steps,
         sampling=how,
         fit=fit,
-        align=align,
+        align=options.alignment(align, None),
         seed=seed,
     )
     with document_file(json_file) as write:

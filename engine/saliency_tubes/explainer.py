@@ -24,11 +24,6 @@ from .tube import Tube, build_tubes, merged_tube
 from .video import Clip
 from .view import View
 
-NO_CELLS = (
-    "the model file does not say where the cells of its features lie: for the alignment centers, each is taken to be "
-    "in the middle of an equal share of the clip; export the network again to have them looked up"
-)
-
 
 class Explainer:
     """An open session, and what it takes to make explanations of what it computes."""

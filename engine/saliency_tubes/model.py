@@ -84,7 +84,7 @@ class TubeModel:
         top_k: int = 0,
         sampling: Sampling | SamplingName | str | None = None,
         fit: Fit | str = Fit.SQUASH_CROP,
-        align: Align | str = Align.CORNERS,
+        align: Align | str = Align.CENTERS,
         progress: Callable[[str], None] | None = None,
     ) -> Explanation:
         """Explain a clip: one saliency tube for every label.
@@ -98,8 +98,8 @@ class TubeModel:
                 memory that hardly grows with its length.
             fit: ``"squash-crop"``, as the published script does; ``"short-side"``, with the aspect kept, or
                 ``"whole"``, so that nothing of the frame is cut off.
-            align: ``"corners"``, the first and last cells of the map at the clip's edges, as the published script
-                upsamples them; ``"centers"``, every cell in the middle of its receptive field.
+            align: where the map's cells lie in the clip: ``"centers"``, each in the middle of its equal share;
+                ``"corners"``, the first and last at the edges, as the published scripts upsample them.
             progress: called with a few words before each stage.
 
         Raises:
@@ -129,7 +129,7 @@ class TubeModel:
         top_k: int = 0,
         sampling: Sampling | SamplingName | str | None = None,
         fit: Fit | str = Fit.SQUASH_CROP,
-        align: Align | str = Align.CORNERS,
+        align: Align | str = Align.CENTERS,
         batch: int | None = None,
         out: str | Path | None = None,
         artifacts: Iterable[Artifact | str] = USEFUL,
@@ -189,7 +189,7 @@ class TubeModel:
         top_k: int = 0,
         sampling: Sampling | SamplingName | str | None = None,
         fit: Fit | str = Fit.SQUASH_CROP,
-        align: Align | str = Align.CORNERS,
+        align: Align | str = Align.CENTERS,
         batch: int | None = None,
     ) -> Generator[tuple[Job, R | SaliencyTubesError]]:
         """Explain many clips, each with labels of its own; what `explain_many` does, for those who keep the results.

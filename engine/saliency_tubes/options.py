@@ -113,17 +113,21 @@ FitOption = Annotated[
     ),
 ]
 AlignOption = Annotated[
-    Align,
+    Align | None,
     typer.Option(
         rich_help_panel=_PICTURES,
-        help="Where the cells of the map lie in the clip. corners: from edge to edge, as the published script's; "
-        "centers: each in the middle of what it sees.",
+        help="Where the cells of the map lie in the clip. centers: each in the middle of its equal share, the default; "
+        "corners: the first and last at the edges, as the published scripts, and --style, have them.",
+        show_default=False,
     ),
 ]
 StyleOption = Annotated[
-    StyleName,
+    StyleName | None,
     typer.Option(
-        rich_help_panel=_PICTURES, help="Whose pictures to draw: the published PyTorch script's or the Keras script's."
+        rich_help_panel=_PICTURES,
+        help="Draw as the published PyTorch script does (reference), or as the Keras script (keras), alignment "
+        "included. Without it: the colours of the first.",
+        show_default=False,
     ),
 ]
 ColormapOption = Annotated[
@@ -243,12 +247,20 @@ def _artifact(word: str) -> Artifact:
         raise OptionError(f"{error}, {ALL}") from None
 
 
-def style(name: StyleName, colormap: Colormap | None, opacity: float | None, threshold: float | None) -> "Style | None":
-    """How tubes are drawn; None for the published look.
+def alignment(align: Align | None, style: StyleName | None) -> Align:
+    """Where the cells of maps lie: as a published script has it, where its pictures are asked for."""
+    return align or (Align.CENTERS if style is None else Align.CORNERS)
+
+
+def style(
+    name: StyleName | None, colormap: Colormap | None, opacity: float | None, threshold: float | None
+) -> "Style | None":
+    """How tubes are drawn; None for the published PyTorch script's look.
 
     Raises:
         OptionError: a number is not in its range.
     """
+    name = name or StyleName.REFERENCE
     if name is StyleName.REFERENCE and all(one is None for one in (colormap, opacity, threshold)):
         return None
     from .style import Style

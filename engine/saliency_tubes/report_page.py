@@ -21,7 +21,7 @@ from .video_sink import VideoSink
 _FRAMES, _LONGEST = 300, 480
 _ALIGNMENTS = {
     Align.CORNERS: "corners: the first and last cells of the map at the crop's edges",
-    Align.CENTERS: "centers: each cell of the map in the middle of what it sees",
+    Align.CENTERS: "centers: each cell of the map in the middle of its share of the crop",
 }
 _QUALITY, _GROUP = 27, 12  # of x264; short groups of pictures, so that a page can jump
 

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .cells import Cells
 from .choices import Layout, Precision
 from .errors import LabelError, ModelFileError
 
@@ -85,8 +84,6 @@ class ModelSpec:
         checkpoint_sha256: their SHA-256, in hexadecimal.
         versions: (package, version) pairs that made the file.
         parity: what the export measured, or None for a file that was never compared.
-        cells: where the cells of ``features`` lie, each in the middle of its receptive field; None where the export did
-            not find out, or was made before files said so.
     """
 
     architecture: str
@@ -104,7 +101,6 @@ class ModelSpec:
     checkpoint_sha256: str
     versions: tuple[tuple[str, str], ...]
     parity: Parity | None
-    cells: Cells | None = None
     storage: Precision = Precision.FP32
 
     @property
@@ -186,7 +182,6 @@ class ModelSpec:
             "checkpoint_sha256": self.checkpoint_sha256,
             "versions": dict(self.versions),
             "parity": None if self.parity is None else asdict(self.parity),
-            "cells": None if self.cells is None else asdict(self.cells),
         }
 
     def to_metadata(self) -> dict[str, str]:
@@ -232,7 +227,6 @@ class ModelSpec:
         preprocessing = _expect(document["preprocessing"], dict, "preprocessing")
         labels = document["labels"]
         parity = document["parity"]
-        cells = document.get("cells")
         spec = cls(
             architecture=_text(document["architecture"], "architecture"),
             frames=_integers([document["frames"]], 1, "frames")[0],
@@ -253,10 +247,7 @@ class ModelSpec:
                 for k, v in _expect(document["versions"], dict, "versions").items()
             ),
             parity=None if parity is None else _parity(_expect(parity, dict, "parity")),
-            cells=None if cells is None else _cells(_expect(cells, dict, "cells")),
         )
-        if spec.cells is not None and not spec.cells.begin_within(spec.input_shape[:3]):
-            raise ValueError(f"the first cell lies at {spec.cells.offset}, outside the input {spec.input_shape[:3]}")
         for name, known, found in (
             ("sampling", ("uniform",), spec.sampling),
             ("head", ("mean-linear",), spec.head),
@@ -342,14 +333,6 @@ def _parity(document: Mapping[str, Any]) -> Parity:
     numbers = ("tolerance", "logits_abs", "logits_rel", "features_abs", "features_rel", "completeness")
     values = _floats([document[name] for name in numbers], "parity")
     return Parity(_text(document["reference"], "parity"), *values)
-
-
-def _cells(document: Mapping[str, Any]) -> Cells:
-    offset = _floats(document["offset"], "cells")
-    stride = _floats(document["stride"], "cells")
-    if len(offset) != 3 or len(stride) != 3 or not all(0 < step <= _MAX_SIDE for step in stride):
-        raise ValueError(f"cells need three offsets, and three strides above 0 and of at most {_MAX_SIDE}")
-    return Cells((offset[0], offset[1], offset[2]), (stride[0], stride[1], stride[2]))
 
 
 def _labels(values: Any, classes: int) -> tuple[str, ...]:

@@ -75,7 +75,6 @@ def info_text(model: Path, spec: "ModelSpec") -> str:
         ("precision", f"{spec.precision} inside, float32 logits and features; weights kept in {spec.storage}"),
         ("input", f"{T} frames ({spec.sampling} sampling), {H}x{W} centre crop of {size[0]}x{size[1]}"),
         ("features", f"{C} channels in {t} steps of time and {h}x{w} places"),
-        ("cells", _cells(spec)),
         (
             "norm",
             f"{spec.preprocessing.name}: mean {_numbers(spec.preprocessing.mean)}, "
@@ -97,14 +96,6 @@ def info_text(model: Path, spec: "ModelSpec") -> str:
     rows += [("labels", "none: classes go by their numbers")] if not names else []
     rows += [("" if i else "labels", f"{i} {name}") for i, name in enumerate(names)]
     return "\n".join(f"{key:<11}{value}" for key, value in rows)
-
-
-def _cells(spec: "ModelSpec") -> str:
-    """Where the cells of the features lie."""
-    if spec.cells is None:
-        return "not recorded: for --align centers, equal shares are taken"
-    (t, y, x), (dt, dy, dx) = spec.cells.offset, spec.cells.stride
-    return f"the first at frame {t:g} and pixel {y:g}, {x:g} (y, x), then every {dt:g} frames and {dy:g}, {dx:g} pixels"
 
 
 def frames_text(taken: "ExtractedFrames") -> str:

@@ -33,7 +33,7 @@ class View:
     sampling: Sampling
     fit: Fit
     wanted: Wanted
-    align: Align = Align.CORNERS
+    align: Align = Align.CENTERS
 
 
 def highest(logits: NDArray[np.floating], count: int) -> list[int]:

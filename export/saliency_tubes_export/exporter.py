@@ -9,8 +9,7 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from saliency_tubes import __version__
-from saliency_tubes.cells import Cells
-from saliency_tubes.choices import InputLayout, Layout, Norm, Precision
+from saliency_tubes.choices import Layout, Norm, Precision
 from saliency_tubes.errors import ExportError, ParityError
 from saliency_tubes.presets import preset
 from saliency_tubes.replacing import replacing_file
@@ -23,7 +22,6 @@ from .layout import relayout
 from .mfnet3d import ARCHITECTURE, MFNet3D
 from .parity import Original, ParityReport, measure
 from .precision import storage_of, store_half, to_half, with_rounding
-from .receptive_field import find_cells
 from .tail import Tail, expose, find_tail
 from .torch_graph import plain_classifier
 from .writing import check_output, write_model
@@ -82,9 +80,8 @@ def export_checkpoint(
     say("exporting the network with PyTorch")
     model = plain_classifier(checkpoint.network, frames, size, opset)
     tail = find_tail(model)
-    cells = find_cells(model, InputLayout.NCTHW, tail)
     expose(model, tail)
-    spec = _spec(checkpoint, tail, cells, names, frames, size, norm, layout, precision, storage)
+    spec = _spec(checkpoint, tail, names, frames, size, norm, layout, precision, storage)
     half = precision == Precision.FP16
     absorb_scale(model, spec.preprocessing, HALF_UNIT if half else 1.0)
     if layout is Layout.BLOCKED:
@@ -128,7 +125,6 @@ def _check_arguments(output: Path, frames: int, size: int, opset: int, precision
 def _spec(
     checkpoint: Checkpoint,
     tail: Tail,
-    cells: Cells | None,
     labels: tuple[str, ...] | None,
     frames: int,
     size: int,
@@ -153,7 +149,6 @@ def _spec(
         checkpoint_sha256=checkpoint.sha256,
         versions=(("saliency-tubes", __version__), ("torch", torch.__version__), ("onnx", onnx.__version__)),
         parity=None,
-        cells=cells,
         storage=storage,
     )
 

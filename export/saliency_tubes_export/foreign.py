@@ -10,7 +10,6 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from saliency_tubes import __version__
-from saliency_tubes.cells import Cells
 from saliency_tubes.choices import ChannelOrder, InputLayout, Layout, Precision
 from saliency_tubes.errors import ExportError, ModelFileError, OutputError, ParityError, first_line
 from saliency_tubes.presets import Pixels
@@ -26,7 +25,6 @@ from .lookup import Lookup
 from .onnx_file import NEW_OPSET, OLDEST_OPSET, modernised, opset_of, read_classifier
 from .parity import Original, ParityReport, measure
 from .precision import storage_of, store_half
-from .receptive_field import find_cells
 from .tail import TO_CHANNELS_FIRST, Tail, expose, find_tail
 from .writing import check_output, write_model
 
@@ -102,7 +100,6 @@ def export_onnx(
     say("looking for pooling and classifier")
     tail = find_tail(model, hints.logits, hints.features)
     names = None if labels is None else read_labels(labels, len(tail.bias))
-    cells = find_cells(model, clip.layout, tail)
     original = _original(network, theirs, clip, tail)
     _take_apart(model, clip, tail)
     absorb_scale(model, preprocessing)
@@ -122,13 +119,12 @@ def export_onnx(
         checkpoint_sha256=sha256,
         versions=(("saliency-tubes", __version__), ("onnx", onnx.__version__), ("onnxruntime", ort.__version__)),
         parity=None,
-        cells=cells,
         storage=storage_of(Precision.FP32, half_weights),
     )
     with replacing_file(output, "--output") as staging:
         say("measuring parity: the original graph against the exported one")
         report = _write(staging, model, spec, original)
-    return replace(report, notes=(*_findings(theirs, clip, tail, cells), *report.notes))
+    return replace(report, notes=(*_findings(theirs, clip, tail), *report.notes))
 
 
 def _take_apart(model: onnx.ModelProto, clip: ClipInput, tail: Tail) -> None:
@@ -230,7 +226,7 @@ def _original(path: Path, model: onnx.ModelProto, clip: ClipInput, tail: Tail) -
     return Original(f"the original graph in ONNX Runtime {ort.__version__}", run)
 
 
-def _findings(model: onnx.ModelProto, clip: ClipInput, tail: Tail, cells: Cells | None) -> list[str]:
+def _findings(model: onnx.ModelProto, clip: ClipInput, tail: Tail) -> list[str]:
     """What was made of the graph, as sentences."""
     last = ", channels last" if tail.channels_last else ""
     found = [
@@ -242,8 +238,6 @@ def _findings(model: onnx.ModelProto, clip: ClipInput, tail: Tail, cells: Cells 
         found.append("the graph was written for one clip at a time; the file takes any number")
     if (opset := opset_of(model)) < OLDEST_OPSET:
         found.append(f"opset {opset} was upgraded to {NEW_OPSET}")
-    if cells is None:
-        found.append("where the cells of the features lie cannot be told: --align centers takes equal shares")
     return found
 
 

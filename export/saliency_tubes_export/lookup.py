@@ -27,9 +27,7 @@ class Lookup:
         self.producers = {name: node for node in self.graph.node for name in node.output}
         self._initializers = {tensor.name: tensor for tensor in self.graph.initializer}
         infos = [*self.graph.value_info, *self.graph.output, *self.graph.input]
-        self.shapes: dict[str, tuple[int | None, ...]] = {
-            name: tuple(tensor.dims) for name, tensor in self._initializers.items()
-        }
+        self.shapes: dict[str, tuple[int | None, ...]] = {}
         for info in infos:
             if info.type.tensor_type.HasField("shape"):
                 self.shapes[info.name] = shape_of(info)

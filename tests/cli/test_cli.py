@@ -14,7 +14,6 @@ import numpy as np
 import pytest
 from clips import moving_square, write_folder, write_video
 from saliency_tubes import cli
-from saliency_tubes.cells import Cells
 from saliency_tubes.graph_cache import PUBLISHER
 from tiny import FRAMES, LABELS, tiny_spec, write_tiny
 
@@ -103,15 +102,6 @@ def test_info_tells_what_the_file_says_of_itself(workplace: Path) -> None:
         *LABELS,
     ):
         assert expected in text
-
-
-def test_info_tells_where_cells_lie(workplace: Path) -> None:
-    write_tiny(workplace / "tubes.onnx", tiny_spec(cells=Cells((0, 3.5, 3.5), (2, 8, 8))))
-
-    cells = "the first at frame 0 and pixel 3.5, 3.5 (y, x), then every 2 frames and 8, 8 pixels"
-    assert f"cells      {cells}\n" in tubes("info").stdout
-    document = json.loads(tubes("info", "--json").stdout)
-    assert document["cells"] == {"offset": [0, 3.5, 3.5], "stride": [2, 8, 8]}
 
 
 def test_version_and_help() -> None:

@@ -34,14 +34,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     labels = [part for label in LABELS for part in ("--label", str(label))]
     command(
         "run", str(REFERENCE / "arm_wrestling"), *labels,
-        "--model", str(folder / "tubes.onnx"), "--out", str(folder / "out"), "--device", "cpu", "--save", "heatmap,focusmap,npz",
+        "--model", str(folder / "tubes.onnx"), "--out", str(folder / "out"), "--device", "cpu", "--save", "heatmap,focusmap,npz", "--style", "reference",
     )  # fmt: skip
     return folder
 
 
 @pytest.fixture(scope="module")
 def explanation(run: Path) -> Explanation:
-    return load_model(run / "tubes.onnx", "cpu").explain(REFERENCE / "arm_wrestling", LABELS)
+    return load_model(run / "tubes.onnx", "cpu").explain(REFERENCE / "arm_wrestling", LABELS, align="corners")
 
 
 def golden(label: int) -> Path:

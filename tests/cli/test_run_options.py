@@ -7,7 +7,6 @@ from typing import Any
 import av
 import pytest
 from clips import moving_square, write_folder, write_video
-from saliency_tubes.cells import Cells
 from test_cli import call, tubes
 from tiny import LABELS, tiny_spec, write_tiny
 
@@ -82,18 +81,25 @@ def test_styles_reach_the_pictures(workplace: Path, monkeypatch: pytest.MonkeyPa
     }
 
 
-def test_an_alignment_reaches_the_tube_and_the_notes(workplace: Path) -> None:
-    result = tubes("run", "clip.mp4", "-l", "2", "--align", "centers", "--save", "npz", "--device", "cpu")
+@pytest.mark.parametrize(
+    ("options", "align"),
+    [
+        ([], "centers"),
+        (["--colormap", "hot"], "centers"),
+        (["--style", "reference"], "corners"),
+        (["--style", "keras"], "corners"),
+        (["--align", "corners"], "corners"),
+        (["--style", "reference", "--align", "centers"], "centers"),
+    ],
+)
+def test_maps_are_aligned_as_a_published_script_has_it_where_its_style_is_asked_for(
+    workplace: Path, options: list[str], align: str
+) -> None:
+    tubes("run", "clip.mp4", "-l", "2", *options, "--save", "npz", "--device", "cpu")
 
     document = info(workplace / "visualisations" / "clip" / "2")
-    assert document["align"] == "centers"
-    assert document["tube"]["cells"] == {"offset": [0.5, 3.5, 3.5], "stride": [2, 8, 8]}
-    assert result.stderr.startswith("note: the model file does not say where the cells of its features lie")
-
-    write_tiny(workplace / "tubes.onnx", tiny_spec(cells=Cells((0, 3.5, 3.5), (2, 8, 8))))
-    result = tubes("run", "clip.mp4", "-l", "2", "--align", "centers", "--save", "npz", "--device", "cpu")
-    assert info(workplace / "visualisations" / "clip" / "2")["tube"]["cells"]["offset"] == [0, 3.5, 3.5]
-    assert result.stderr == ""
+    assert document["align"] == align
+    assert (document["tube"]["cells"] is None) == (align == "corners")
 
 
 def test_a_label_that_is_given_twice_is_explained_once(workplace: Path) -> None:
@@ -156,7 +162,6 @@ def test_options_that_mean_nothing_are_refused_before_anything_is_done(
 
 
 def test_a_beginning_of_two_names_is_one_clear_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from tiny import tiny_spec
 
     write_tiny(tmp_path / "tubes.onnx", tiny_spec(labels=("kick ball", "kick goal", *LABELS[2:])))
     write_video(tmp_path / "clip.mp4", moving_square(8))

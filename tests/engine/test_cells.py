@@ -36,11 +36,3 @@ def test_twice_the_size_by_hand() -> None:
 def test_frames_further_apart_are_cells_further_apart() -> None:
     assert Cells((0.5, 1, 2), (2, 3, 4)).at_spacing(2.5) == Cells((1.25, 1, 2), (5, 3, 4))
     assert Cells((0.5, 1, 2), (2, 3, 4)).on_every_frame == Cells((0, 1, 2), (1, 3, 4))
-
-
-@pytest.mark.parametrize(
-    ("offset", "within"),
-    [((0, 0, 0), True), ((-0.5, 5.5, 7.5), True), ((-0.6, 0, 0), False), ((0, 5.6, 0), False), ((0, 0, 9), False)],
-)
-def test_a_first_cell_lies_within_the_pixels_of_the_input(offset: tuple[float, float, float], within: bool) -> None:
-    assert Cells(offset, (1, 1, 1)).begin_within((4, 6, 8)) is within

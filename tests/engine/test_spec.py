@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from saliency_tubes.cells import Cells
 from saliency_tubes.choices import Precision
 from saliency_tubes.errors import LabelError, ModelFileError
 from saliency_tubes.spec import ModelSpec
@@ -17,9 +16,6 @@ def damaged(**changes: object) -> dict[str, str]:
     return metadata | {"saliency_tubes.spec": json.dumps(document | changes)}
 
 
-CELLS = Cells((0.5, -0.5, 31.5), (2, 8, 8.25))
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -28,7 +24,6 @@ CELLS = Cells((0.5, -0.5, 31.5), (2, 8, 8.25))
         {"parity": None},
         {"precision": Precision.FP16},
         {"storage": Precision.FP16},
-        {"cells": CELLS},
     ],
 )
 def test_metadata_round_trip(changes: dict[str, object]) -> None:
@@ -37,7 +32,6 @@ def test_metadata_round_trip(changes: dict[str, object]) -> None:
     again = ModelSpec.from_metadata(spec.to_metadata())
 
     assert again.describe() == spec.describe()
-    assert again.cells == spec.cells
     np.testing.assert_array_equal(again.weight, spec.weight)
     np.testing.assert_array_equal(again.bias, spec.bias)
 
@@ -61,16 +55,6 @@ def test_a_file_that_says_nothing_of_its_storage_keeps_what_it_computes_in() -> 
     spec = ModelSpec.from_metadata(metadata | {"saliency_tubes.spec": json.dumps(document)})
 
     assert spec.storage is Precision.FP16
-
-
-def test_a_file_that_does_not_say_where_its_cells_lie_is_read() -> None:
-    metadata = tiny_spec(cells=CELLS).to_metadata()
-    document = json.loads(metadata["saliency_tubes.spec"])
-    assert document.pop("cells") == {"offset": [0.5, -0.5, 31.5], "stride": [2, 8, 8.25]}
-
-    spec = ModelSpec.from_metadata(metadata | {"saliency_tubes.spec": json.dumps(document)})
-
-    assert spec.cells is None
 
 
 def test_weights_are_stored_as_little_endian_float32() -> None:
@@ -114,20 +98,6 @@ def test_another_schema_version_is_refused() -> None:
         ({"versions": []}, "versions is list, expected dict"),
         ({"parity": {"reference": "x"}}, "KeyError: 'tolerance'"),
         ({"preprocessing": {}}, "KeyError"),
-        ({"cells": [0, 0, 0]}, "cells is list, expected dict"),
-        ({"cells": {"offset": [0, 0, 0]}}, "KeyError: 'stride'"),
-        ({"cells": {"offset": [0, 0], "stride": [2, 8, 8]}}, "three offsets"),
-        ({"cells": {"offset": [0, 0, 0], "stride": [2, 8]}}, "three strides"),
-        ({"cells": {"offset": [0, 0, 0], "stride": [2, 0, 8]}}, "strides above 0"),
-        ({"cells": {"offset": [0, 0, 0], "stride": [2, 8, 1e9]}}, "at most 65536"),
-        ({"cells": {"offset": [0, "0", 0], "stride": [2, 8, 8]}}, "expected finite numbers"),
-        ({"cells": {"offset": [0, float("nan"), 0], "stride": [2, 8, 8]}}, "expected finite numbers"),
-        ({"cells": {"offset": [10**400, 0, 0], "stride": [2, 8, 8]}}, "OverflowError"),
-        (
-            {"cells": {"offset": [4, 0, 0], "stride": [2, 8, 8]}},
-            "first cell lies at .4.0, 0.0, 0.0., outside the input",
-        ),
-        ({"cells": {"offset": [0, -1, 0], "stride": [2, 8, 8]}}, "outside the input .4, 32, 32."),
     ],
 )
 def test_contradictory_metadata_is_refused(changes: dict[str, object], message: str) -> None:

@@ -31,7 +31,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> TubeModel:
 def test_a_whole_videos_explanation_is_that_of_its_windows_merged(model: TubeModel) -> None:
     frames = moving_square(41)
 
-    explanation = model.explain(frames, [3, 0], sampling=DENSE)
+    explanation = model.explain(frames, [3, 0], sampling=DENSE, align="corners")
 
     windows = DENSE.windows(41, FRAMES)
     assert explanation.windows == windows

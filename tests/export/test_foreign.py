@@ -13,7 +13,6 @@ import pytest
 from graphs import FEATURES, FLAT, GEMM, LAST, POOL, SIZE, STEM, C, K, Node, T, classifier, saved
 from onnx import TensorProto, helper, numpy_helper, version_converter
 from saliency_tubes import load_model
-from saliency_tubes.cells import Cells
 from saliency_tubes.choices import ChannelOrder, InputLayout, Layout, Norm, Precision
 from saliency_tubes.errors import CheckpointError, ExportError, OptionError, OutputError, TailError
 from saliency_tubes.presets import Pixels
@@ -148,7 +147,6 @@ def test_a_classifier_becomes_a_model_file_that_computes_the_same(name: str, tmp
     onnx.checker.check_model(onnx.load(tmp_path / "tubes.onnx"), full_check=True)
 
     explanation = load_model(tmp_path / "tubes.onnx", "cpu").explain(frames[0], range(K))
-    assert explanation.spec.cells == Cells((0, 0, 0), (1, 4, 4))
     for tube in explanation.tubes:
         assert tube.map.shape == FEATURES[1:]
         total = tube.map.mean(dtype=np.float64) + explanation.spec.bias[tube.label]
@@ -182,17 +180,6 @@ def test_the_file_says_where_it_is_from_and_what_was_found(tmp_path: Path) -> No
         "one clip at a time; the fi",
     ):
         assert found in report.table()
-    assert "cells" not in report.table()
-
-
-def test_where_cells_cannot_be_told_there_are_none_and_that_is_found(tmp_path: Path) -> None:
-    odd: Node = ("Softmax", ["conv"], "relu", {"axis": 3})
-    saved(tmp_path / "net.onnx", classifier((STEM[0], odd, POOL, FLAT, GEMM)))
-
-    report = export_onnx(tmp_path / "net.onnx", tmp_path / "tubes.onnx", I3D)
-
-    assert load_model(tmp_path / "tubes.onnx", "cpu").spec.cells is None
-    assert "where the cells of the features lie cannot be told: --align centers takes equal shares" in report.table()
 
 
 def test_weights_are_the_graphs_own(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 from ..choices import Align, Artifact, Device, Fit, Precision, SamplingName
-from ..explainer import NO_CELLS
 from ..explanation import Explanation
 from ..model import load_model
 from ..progress import StopWords, shown
@@ -56,8 +55,7 @@ def run_command(
     """See `tubes batch`; `say` prints a line to stderr."""
     found = find_clips(sources, out)
     loaded = load_model(model, device, precision)
-    unknown = NO_CELLS if order.align is Align.CENTERS and loaded.spec.cells is None else None
-    notes = (*filter(None, [loaded.note, unknown]),)
+    notes = () if loaded.note is None else (loaded.note,)
     for note in (*notes, *found.notes):
         say(f"note: {note}")
     settings = asdict(replace(order, sampling=order.sampling or Sampling(SamplingName(loaded.spec.sampling))))

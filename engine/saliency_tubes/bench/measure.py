@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ..choices import PUBLISHED, Device, Precision
+from ..choices import PUBLISHED, Align, Device, Precision
 from ..errors import ModelFileError
 from ..graph_cache import GraphCache
 from ..model import TubeModel
@@ -155,7 +155,7 @@ def measure_stages(model: TubeModel, inputs: Inputs, rounds: int, say: Callable[
     stages: dict[str, list[float]] = {}
 
     def once() -> None:
-        (folder,) = model.explain(inputs.clip, _LABEL).save(inputs.scratch, artifacts=PUBLISHED)
+        (folder,) = model.explain(inputs.clip, _LABEL, align=Align.CORNERS).save(inputs.scratch, artifacts=PUBLISHED)
         timings = json.loads((folder / INFO_FILE).read_text(encoding="utf-8"))["timings_s"]
         for stage, value in timings.items():
             stages.setdefault(stage, []).append(value)
@@ -211,7 +211,7 @@ def race(opponent: Opponent, session: Session, model: TubeModel, inputs: Inputs,
     def ours(out: Path) -> object:
         if opponent.job == "network":
             return session.run(inputs.pixels)
-        return model.explain(inputs.frames, _LABEL).save(out, artifacts=PUBLISHED)
+        return model.explain(inputs.frames, _LABEL, align=Align.CORNERS).save(out, artifacts=PUBLISHED)
 
     theirs_s, ours_s = clock.interleave(
         "race",

@@ -107,7 +107,7 @@ class Options:
     batch: int | None = None
     sampling: Sampling | None = None
     fit: Fit = Fit.SQUASH_CROP
-    align: Align = Align.CORNERS
+    align: Align = Align.CENTERS
     seed: int = 0
 
     def __post_init__(self) -> None:
