@@ -1,9 +1,9 @@
 """Short clips in which it is known where the evidence is: one actor, whose motion alone is the class.
 
 Everything else is drawn independently of the class: the actor's shape, texture, size, place and speed, the background
-and how it drifts, the things that lie about, and those that move, none of them in one of the classes' ways. At the
-middle of its motion the actor is where, and as large as, any other class would have it, so that a frame by itself says
-nothing.
+and how it drifts, the things that lie about, and those that move, none of them in one of the classes' ways. In the
+middle of its motion the actor is where, and as large as, any other class would have it, so that this frame says
+nothing. At the ends of the motion its place and size say a little, to those who know which of the things it is.
 """
 
 from collections.abc import Callable

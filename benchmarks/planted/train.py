@@ -1,7 +1,8 @@
 """Train MFNet-3D on scenes with planted evidence: ``python -m benchmarks.planted.train weights.pth``.
 
 First come small scenes, which get harder as the network gets better, then scenes of the size that it is for. Nothing
-tells it where the actor is: it learns from the class alone. Interrupted, it goes on from the last checkpoint.
+tells it where the actor is: it learns from the class alone. Interrupted, it goes on from the last checkpoint, where a
+few scenes may be harder than they would have been.
 """
 
 import argparse
@@ -73,7 +74,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.manual_seed(SEED)
     network = train(arguments.weights, arguments.bf16)
-    torch.save({"state_dict": network.state_dict()}, arguments.weights)
+    _replace(arguments.weights, {"state_dict": network.state_dict()})
     print(f"wrote {arguments.weights}")
 
 
@@ -155,8 +156,12 @@ def _resumed(checkpoint: Path, parts: dict[str, Any]) -> Progressed:
 
 
 def _save(checkpoint: Path, now: Progressed, parts: dict[str, Any]) -> None:
+    _replace(checkpoint, {"progressed": asdict(now)} | {name: part.state_dict() for name, part in parts.items()})
+
+
+def _replace(checkpoint: Path, content: dict[str, Any]) -> None:
     staging = checkpoint.with_name(checkpoint.name + ".new")
-    torch.save({"progressed": asdict(now)} | {name: part.state_dict() for name, part in parts.items()}, staging)
+    torch.save(content, staging)
     staging.replace(checkpoint)
 
 

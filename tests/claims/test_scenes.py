@@ -117,20 +117,26 @@ def test_a_longer_clip_shows_the_same_motion_in_smaller_steps():
     assert np.array_equal(short.moving, long.moving[::3])
 
 
-def test_who_knows_the_actor_in_the_middle_of_its_motion_knows_nothing():
-    """Its place and size there are drawn alike for all classes: the nearest neighbours' classes are no guide."""
-    random, count = np.random.default_rng(0), 1200
-    known, labels = np.empty((count, 3)), np.empty(count, dtype=int)
-    for seed in range(count):
-        scene = make_scene((9, seed), 112, 3, replace(ALWAYS, still=0, restless=0))  # its second frame is the middle
-        known[seed] = *centres(scene)[1], 3 * sides(scene)[1]
-        labels[seed] = scene.label
-    order = random.permutation(count)
-    seen, asked = order[: count // 2], order[count // 2 :]
-    distance = np.linalg.norm(known[asked, None] - known[None, seen], axis=2)
+@pytest.fixture(scope="module")
+def known():
+    """(3, n, 3) place and size of the actor at the start, the middle and the end of its motion, and (n,) classes."""
+    rows, labels = [], []
+    for seed in range(1000):
+        scene = make_scene((9, seed), 224, 3, replace(HELD_OUT, partial=0.0, still=0, restless=0))
+        rows.append(np.column_stack([centres(scene), 3 * sides(scene)]))
+        labels.append(scene.label)
+    return np.stack(rows, axis=1), np.array(labels)
+
+
+@pytest.mark.parametrize(("frame", "most"), [(0, 0.36), (1, CHANCE + 0.06), (2, 0.36)])
+def test_who_knows_the_actor_knows_little_from_one_frame_and_nothing_from_the_middle_one(known, frame, most):
+    """Its place and size in the middle of its motion are drawn alike for all classes: neighbours are no guide there."""
+    rows, labels = known[0][frame], known[1]
+    seen, asked = np.split(np.random.default_rng(0).permutation(len(labels)), 2)
+    distance = np.linalg.norm(rows[asked, None] - rows[None, seen], axis=2)
     votes = labels[seen][np.argsort(distance, axis=1)[:, :15]]
     guesses = [Counter(row).most_common(1)[0][0] for row in votes.tolist()]
-    assert np.mean(labels[asked] == guesses) < CHANCE + 0.05
+    assert np.mean(labels[asked] == guesses) < most
 
 
 def test_a_linear_probe_of_single_frames_stays_near_chance():

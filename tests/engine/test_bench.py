@@ -294,7 +294,7 @@ def test_a_clip_of_the_users_is_measured_and_not_changed(tmp_path: Path, monkeyp
 def test_ours_does_the_job_that_the_opponent_does(tmp_path: Path, job: race.Job, done: list[str]) -> None:
     ours = Mock()
     ours.run.side_effect = lambda _: calls.append("run")
-    ours.explain.side_effect = lambda *_, align: calls.append("explain") or ours  # as the opponent aligns
+    ours.explain.side_effect = lambda *_, **__: calls.append("explain") or ours
     ours.save.side_effect = lambda _, **__: calls.append("save")
     calls: list[str] = []
     inputs = measure.Inputs(np.zeros((1, 1, 2, 2, 3), np.uint8), tmp_path, tmp_path, "", tmp_path)
