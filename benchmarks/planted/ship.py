@@ -18,7 +18,7 @@ from saliency_tubes_export import export_checkpoint
 from .scenes import CLASSES, FRAMES, HELD_OUT, SEED, SIZE, Scene, Split, make_scene
 
 PACKAGE = Path(demo.__file__).parent
-LABEL, CANDIDATE = "right", 2
+LABEL, CANDIDATE = "left", 0
 CLIP_FRAMES, CLIP_RATE = 64, 16
 _STILL_BEFORE_AND_AFTER = 3  # frames of `FRAMES`, so that it is seen when the motion begins and ends
 _LARGEST = {"planted.onnx": 17_000_000, "planted.mp4": 300_000}  # bytes; both are in everybody's installation
