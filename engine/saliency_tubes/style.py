@@ -9,7 +9,7 @@ from .errors import OptionError
 
 @dataclass(frozen=True)
 class Style:
-    """How a tube is drawn on frames. The default is exactly what the published PyTorch script draws.
+    """How a tube is drawn on frames. The default has the colours of the published PyTorch script.
 
     Attributes:
         name: whose rules hold. ``reference``: raw values are stretched from the tube's smallest to its largest, and
