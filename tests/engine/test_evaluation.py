@@ -160,6 +160,15 @@ class TestMeasuring:
             "the network sees no frame in which the evidence happens: when it is, is not measured",
         )
 
+    def test_evidence_everywhere_is_not_measured(self, model: TubeModel) -> None:
+        """Every volume would point at it."""
+        case = replace(next(scenes()), evidence=Evidence(mask=np.ones((36, 45), dtype=np.bool_), moving=(0, 3)))
+
+        (result,) = evaluate(model, [case], Options(methods=BOTH, fills=())).results
+
+        assert {one.metric for one in result.values} == {Metric.TEMPORAL_POINTING_GAME, Metric.COMPLETENESS_ERROR}
+        assert result.notes == ("the evidence is everywhere the network looks: where it is, is not measured",)
+
     def test_a_network_that_does_not_care_has_no_increase_and_no_drop(self, tmp_path: Path) -> None:
         spec = tiny_spec(weight=np.zeros_like(tiny_spec().weight))
         blind = load_model(write_tiny(tmp_path / "blind.onnx", spec), "cpu")

@@ -133,6 +133,9 @@ class _Known:
         if mask is not None and not mask.any():
             notes.append("the network sees nothing of the evidence: where it is, is not measured")
             mask = None
+        if mask is not None and mask.all():  # every volume would be right
+            notes.append("the evidence is everywhere the network looks: where it is, is not measured")
+            mask = None
         if moving is not None and not moving.any():
             notes.append("the network sees no frame in which the evidence happens: when it is, is not measured")
             moving = None
