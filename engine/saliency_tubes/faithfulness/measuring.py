@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..activation import class_activation_map
 from ..choices import Fill
 from ..errors import ModelFileError
 from ..explanation import Explanation, softmax
@@ -108,11 +109,16 @@ class Measurer:
         return model.explain(source, label, sampling=how.sampling, fit=how.fit, align=how.align)
 
     def _agreement(self, randomised: TubeModel, look: Look) -> Finding:
+        label = look.tube.label
         try:
-            other = self._explain(randomised, look.explanation.source, look.tube.label)
+            if look.is_window:  # its frames are at hand
+                features = randomised.activations(look.frames[None]).features[0]
+                other = class_activation_map(features, randomised.spec.weight[label])
+            else:
+                other = self._explain(randomised, look.explanation.source, label).tube.map
         except ModelFileError as error:  # shuffled weights may overflow
             return f"the network with shuffled weights explains nothing to compare with: {error}"
-        return Measured(Method.TUBE, Metric.RANDOMISED_CORRELATION, rank_correlation(look.tube.map, other.tube.map))
+        return Measured(Method.TUBE, Metric.RANDOMISED_CORRELATION, rank_correlation(look.tube.map, other))
 
 
 @dataclass(frozen=True, eq=False)
