@@ -19,16 +19,18 @@ from saliency_tubes import load_model
 from saliency_tubes.choices import Align, Device, Fill
 from saliency_tubes.errors import OptionError, OutputError
 from saliency_tubes.explanation import Score
-from saliency_tubes.faithfulness import command, localisation, looking, plots
+from saliency_tubes.faithfulness import command, localisation, looking, plots, rank_correlation
 from saliency_tubes.faithfulness import evaluation as evaluation_module
 from saliency_tubes.faithfulness.cases import Box, Case, CaseError, Evidence
 from saliency_tubes.faithfulness.document import document
-from saliency_tubes.faithfulness.evaluation import Evaluation, Method, Metric, Options, evaluate
+from saliency_tubes.faithfulness.evaluation import Evaluation, evaluate
 from saliency_tubes.faithfulness.folder import written_to
+from saliency_tubes.faithfulness.options import Method, Metric, Options
 from saliency_tubes.faithfulness.plots import localisation_figure, perturbation_figure
 from saliency_tubes.faithfulness.results import CaseResult, Measured
 from saliency_tubes.faithfulness.summary import Summary, bootstrap, summarise, table
 from saliency_tubes.model import TubeModel
+from saliency_tubes.video import FrameFolder
 from tiny import CHANNELS, tiny_spec, write_tiny
 
 BOTH = (Method.TUBE, Method.RANDOM)
@@ -278,6 +280,34 @@ class TestSanity:
 
         assert mean(evaluation, Method.TUBE, Metric.RANDOMISED_CORRELATION) == pytest.approx(1)
         assert evaluation.randomised == model.sha256
+
+    @pytest.mark.parametrize("sampling", ["uniform", "dense"])
+    def test_the_map_is_compared_with_that_of_the_same_clip_and_class(
+        self, model: TubeModel, tmp_path: Path, sampling: str
+    ) -> None:
+        other = load_model(write_tiny(tmp_path / "other.onnx"), "cpu")
+        case = replace(next(scenes()), label=3)
+
+        evaluation = evaluate(
+            model,
+            [case],
+            Options(methods=(Method.TUBE,), fills=(), sampling=sampling),  # type: ignore[arg-type]
+            randomised=other,
+        )
+
+        one, two = (each.explain(case.source, 3, sampling=sampling).tube.map for each in (model, other))
+        expected = rank_correlation(one, two)
+        assert mean(evaluation, Method.TUBE, Metric.RANDOMISED_CORRELATION) == pytest.approx(expected, abs=1e-3)
+
+    def test_a_clip_is_read_once(self, model: TubeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        reads: list[Any] = []
+        real = FrameFolder.read
+        monkeypatch.setattr(FrameFolder, "read", lambda *parts: reads.append(parts) or real(*parts))
+        case = replace(next(scenes()), source=write_folder(tmp_path / "clip", next(scenes()).source), evidence=None)
+
+        evaluate(model, [case], Options(methods=(Method.TUBE,), fills=()), randomised=model)
+
+        assert len(reads) == 1
 
     def test_a_network_with_other_weights_does_not(self, model: TubeModel, tmp_path: Path) -> None:
         weight = np.zeros((5, CHANNELS), dtype=np.float32)

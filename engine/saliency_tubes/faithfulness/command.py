@@ -13,9 +13,10 @@ from ..errors import first_line
 from ..model import TubeModel, load_model
 from ..progress import StopWords, shown
 from .cases import Case, CaseError
-from .evaluation import Evaluation, Options, measured
+from .evaluation import Evaluation, measured
 from .folder import written_to
 from .lists import read_cases
+from .options import Options
 from .results import CaseResult
 from .summary import table
 

@@ -14,8 +14,6 @@ from .options import Method, Metric, Options
 from .results import CaseResult
 from .summary import Summary, summarise
 
-__all__ = ["Evaluation", "Method", "Metric", "Options", "evaluate", "measured"]
-
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
