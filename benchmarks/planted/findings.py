@@ -22,9 +22,18 @@ from saliency_tubes.activation import class_activation_map
 from saliency_tubes.bench.machine import describe
 from saliency_tubes.cells import Cells
 from saliency_tubes.choices import Align, Fill, Fit
-from saliency_tubes.faithfulness import energy_ratio, pointing_game, temporal_pointing_game, top_iou
-from saliency_tubes.faithfulness.cases import Case, Evidence
-from saliency_tubes.faithfulness.evaluation import Evaluation, Method, Options, evaluate
+from saliency_tubes.faithfulness import (
+    Case,
+    Evaluation,
+    Evidence,
+    Method,
+    Options,
+    energy_ratio,
+    evaluate,
+    pointing_game,
+    temporal_pointing_game,
+    top_iou,
+)
 from saliency_tubes.faithfulness.options import LOCALISATION
 from saliency_tubes.faithfulness.summary import Summary, bootstrap
 from saliency_tubes.model import TubeModel

@@ -1,5 +1,6 @@
 """The command `evaluate`: are the tubes of a model right?"""
 
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,7 @@ from . import options
 from .choices import Device, Fill, Fit
 from .cli_models import exporter_module
 from .console import document_file, say
+from .errors import OptionError
 from .options import (
     AlignOption,
     DebugOption,
@@ -64,7 +66,7 @@ def evaluate(
         typer.Option(
             "--no-perturbation",
             rich_help_panel=_MEASURED,
-            help="No deletion, insertion and drop, which take most of the time.",
+            help="No deletion, insertion, drop and increase, which take most of the time.",
         ),
     ] = False,
     steps: Annotated[
@@ -120,9 +122,17 @@ def evaluate(
         align=options.alignment(align, None),
         seed=seed,
     )
+    _refuse_inputs(json_file, {"list of cases": cases, "model": model})
     with document_file(json_file) as write:
         ending = run_command(cases, model, device, precision, wanted, randomise, limit, out, partial(say, error=True))
         write(document(ending.evaluation))
     say(ending.text(), error=json_file == "-")
     if ending.code:
         raise typer.Exit(ending.code)
+
+
+def _refuse_inputs(json_file: str | None, inputs: Mapping[str, Path]) -> None:
+    """What is read must not be replaced by what is written."""
+    for what, path in inputs.items():
+        if json_file not in (None, "-") and Path(json_file).exists() and path.exists() and path.samefile(json_file):
+            raise OptionError(f"--json {json_file} is the {what}, which it would replace: name another file")

@@ -48,7 +48,7 @@ def overlapped(
     readers, networks, finishers = pools
 
     def finish(result: E | SaliencyTubesError) -> F | SaliencyTubesError:
-        return result if isinstance(result, SaliencyTubesError) else _or_error(lambda: stages.finish(result))
+        return result if isinstance(result, SaliencyTubesError) else attempted(lambda: stages.finish(result))
 
     def explain(reads: list[Future[R | SaliencyTubesError]]) -> list[Future[F | SaliencyTubesError]]:
         inputs = [read.result() for read in reads]
@@ -64,7 +64,7 @@ def overlapped(
                 taken, broken = _take(waiting, batch)
                 if not taken:
                     break
-                reads = [readers.submit(_or_error, lambda source=source: stages.read(source)) for source in taken]
+                reads = [readers.submit(attempted, lambda source=source: stages.read(source)) for source in taken]
                 groups.append((taken, networks.submit(explain, reads)))
             if not groups:
                 if broken is not None:  # only after what came before it
@@ -112,13 +112,13 @@ def _explained(
     """The results of a batch; where it fails as a whole, such as for want of memory, of each input by itself."""
     if not inputs:
         return []
-    results = _or_error(lambda: explain(inputs))
+    results = attempted(lambda: explain(inputs))
     if not isinstance(results, SaliencyTubesError):
         return results
     return [results] if len(inputs) == 1 else [_explained(explain, [one])[0] for one in inputs]
 
 
-def _or_error(job: Callable[[], R]) -> R | SaliencyTubesError:
+def attempted(job: Callable[[], R]) -> R | SaliencyTubesError:
     """What a job gives, or why it gives nothing; one that trips over something unforeseen stops no other."""
     try:
         return job()

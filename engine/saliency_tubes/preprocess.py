@@ -47,7 +47,10 @@ def crop(rgb: NDArray[np.uint8], preprocessing: Preprocessing, fit: Fit = Fit.SQ
 
 
 def crop_mask(mask: NDArray[np.bool_], preprocessing: Preprocessing, fit: Fit = Fit.SQUASH_CROP) -> NDArray[np.bool_]:
-    """Bring a mask to the network's input as `crop` brings the frame under it; each pixel is the nearest one's.
+    """Bring a mask to the network's input as `crop` brings the frame under it.
+
+    Where it shrinks, a pixel is set if any of what it is made of is: so small evidence is lost in no frame, and an edge
+    moves outwards by less than a pixel. Where it grows, each pixel is the nearest one's.
 
     Args:
         mask: (h, w) bool, any size.
@@ -61,6 +64,9 @@ def crop_mask(mask: NDArray[np.bool_], preprocessing: Preprocessing, fit: Fit = 
         SourceError: as `crop` does.
     """
     resized_hw, top, left = _placed(mask.shape[0], mask.shape[1], preprocessing, fit)
+    height, width = (min(sides) for sides in zip(mask.shape, resized_hw, strict=True))
+    if mask.shape != (height, width):  # the mean as a float: one pixel of thousands would be rounded away
+        mask = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA) > 0
     # Exact: the plain one takes the pixel to the upper left of the nearest, up to half an output pixel away.
     resized = cv2.resize(mask.view(np.uint8), resized_hw[::-1], interpolation=cv2.INTER_NEAREST_EXACT)
     crop_h, crop_w = preprocessing.crop_hw

@@ -136,7 +136,10 @@ def _state(path: Path) -> tuple[int, int] | None:
 
 
 class FrameFolder:
-    """A folder of images in natural order (frame2 before frame10); files that are not images are ignored."""
+    """A folder of images in natural order (frame2 before frame10); files that are not images are ignored.
+
+    `files` are its frames.
+    """
 
     def __init__(self, path: Path, threads: int = 0) -> None:
         self.name = clip_name(path)
@@ -147,15 +150,15 @@ class FrameFolder:
             files = [f for f in path.iterdir() if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith(".")]
         except OSError as error:
             raise SourceError(f"the folder {path} cannot be read ({error.strerror}): check its permissions") from error
-        self._files = sorted((f for f in files if f.is_file()), key=lambda f: natural_key(f.name))
-        self.length = len(self._files)
-        if not self._files:
+        self.files = sorted((f for f in files if f.is_file()), key=lambda f: natural_key(f.name))
+        self.length = len(self.files)
+        if not self.files:
             raise SourceError(
                 f"the folder {path} holds no images: expected frames in one of {' '.join(sorted(IMAGE_SUFFIXES))}. "
                 "For a folder of clips: `tubes batch`"
             )
         self._check_sizes()
-        self.size_wh = _shown_wh(read_image(self._files[0]))
+        self.size_wh = _shown_wh(read_image(self.files[0]))
 
     def read(self, indices: Sequence[int]) -> Generator[Frame]:
         """Yield the frames at `indices`; their times are unknown (NaN).
@@ -168,7 +171,7 @@ class FrameFolder:
             try:
                 for position, index in enumerate(indices):
                     for later in indices[position + len(ahead) : position + self._threads + 1]:
-                        ahead.append(pool.submit(self._read, self._files[later]))
+                        ahead.append(pool.submit(self._read, self.files[later]))
                     yield Frame(index, math.nan, ahead.popleft().result())
             finally:
                 for image in ahead:
@@ -176,9 +179,9 @@ class FrameFolder:
 
     def _check_sizes(self) -> None:
         """Compare the sizes of all frames, from their headers alone."""
-        first = announced_wh(self._files[0])
-        check_pixels(*first, str(self._files[0]))
-        for file in self._files[1:]:
+        first = announced_wh(self.files[0])
+        check_pixels(*first, str(self.files[0]))
+        for file in self.files[1:]:
             size = announced_wh(file)
             if size != first:
                 raise self._differs(file, size, first)
@@ -191,7 +194,7 @@ class FrameFolder:
 
     def _differs(self, file: Path, size: tuple[int, int], first: tuple[int, int]) -> SourceError:
         return SourceError(
-            f"the frames in {self.path} have different sizes: {self._files[0].name} is {first[0]}x{first[1]}, "
+            f"the frames in {self.path} have different sizes: {self.files[0].name} is {first[0]}x{first[1]}, "
             f"{file.name} is {size[0]}x{size[1]}. A clip needs frames of one size: put each clip's frames in "
             "a folder of their own"
         )

@@ -134,18 +134,22 @@ def test_a_sanity_check_without_onnx_says_what_to_install(workplace: Path) -> No
         (["cases.csv", "--stride", "3"], 2, "error: stride is an option of dense sampling"),
         (["cases.csv", "--steps", "0"], 2, "0 is not in the range x>=1"),
         (["cases.csv", "--json", "a"], 1, "error: a is there and is no file"),
+        (["cases.csv", "--json", "./cases.csv"], 2, "error: --json ./cases.csv is the list of cases, which it would"),
+        (["cases.csv", "--json", "tubes.onnx"], 2, "error: --json tubes.onnx is the model, which it would replace"),
     ],
 )
 def test_what_cannot_begin_leaves_nothing_behind(
     workplace: Path, arguments: list[str], code: int, message: str
 ) -> None:
     before = sorted(workplace.rglob("*"))
+    inputs = [Path(name).read_bytes() for name in ("cases.csv", "tubes.onnx")]
 
     result = evaluate(*arguments, "--out", "out", expect=code)
 
     assert message in " ".join(result.stderr.replace("│", "").split())
     assert result.stdout == ""
     assert [path for path in sorted(workplace.rglob("*")) if path not in before and path.name != "out"] == []
+    assert [Path(name).read_bytes() for name in ("cases.csv", "tubes.onnx")] == inputs
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])

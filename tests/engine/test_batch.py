@@ -18,7 +18,7 @@ from saliency_tubes.batch.command import STOP_WORDS, save_as
 from saliency_tubes.batch.folder import locked
 from saliency_tubes.batch.plan import folder_names, plan
 from saliency_tubes.batch.results import Record, open_results
-from saliency_tubes.batch.run import BatchSummary, Method, run_batch
+from saliency_tubes.batch.run import BatchSummary, Procedure, run_batch
 from saliency_tubes.batch.sources import Named, find_clips
 from saliency_tubes.choices import Artifact
 from saliency_tubes.errors import LabelError, OutputError
@@ -52,13 +52,13 @@ class Batch:
 
     def __call__(self, *sources: str, out: str = "out", **options: Any) -> BatchSummary:
         settings = {"model": "abc", **options.pop("settings", {})}
-        method = Method(
+        procedure = Procedure(
             explain=partial(self._explain, top_k=options.pop("top_k", 0)),
             save=options.pop("save", partial(save_as, artifacts=[Artifact.GIF])),
             settings=settings,
         )
         self.explained = []
-        return run_batch(find_clips(sources, Path(out)), Path(out), self.model.spec, method, **options)
+        return run_batch(find_clips(sources, Path(out)), Path(out), self.model.spec, procedure, **options)
 
     def _explain(
         self, jobs: Iterable[Job], *, top_k: int, finish: Callable[[Job, Explanation], Record]

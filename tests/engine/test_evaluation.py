@@ -4,6 +4,7 @@ import builtins
 import json
 import weakref
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,21 +12,25 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from clips import write_folder
 from numpy.typing import NDArray
 from planted import LENGTH, bright_square, clip_of, write_bright
 from saliency_tubes import load_model
-from saliency_tubes.choices import Align, Fill
+from saliency_tubes.choices import Align, Device, Fill
 from saliency_tubes.errors import OptionError, OutputError
 from saliency_tubes.explanation import Score
-from saliency_tubes.faithfulness import looking
+from saliency_tubes.faithfulness import command, localisation, looking, plots, rank_correlation
+from saliency_tubes.faithfulness import evaluation as evaluation_module
 from saliency_tubes.faithfulness.cases import Box, Case, CaseError, Evidence
 from saliency_tubes.faithfulness.document import document
-from saliency_tubes.faithfulness.evaluation import Evaluation, Method, Metric, Options, evaluate
+from saliency_tubes.faithfulness.evaluation import Evaluation, evaluate
 from saliency_tubes.faithfulness.folder import written_to
+from saliency_tubes.faithfulness.options import Method, Metric, Options
 from saliency_tubes.faithfulness.plots import localisation_figure, perturbation_figure
 from saliency_tubes.faithfulness.results import CaseResult, Measured
 from saliency_tubes.faithfulness.summary import Summary, bootstrap, summarise, table
 from saliency_tubes.model import TubeModel
+from saliency_tubes.video import FrameFolder
 from tiny import CHANNELS, tiny_spec, write_tiny
 
 BOTH = (Method.TUBE, Method.RANDOM)
@@ -160,6 +165,15 @@ class TestMeasuring:
             "the network sees no frame in which the evidence happens: when it is, is not measured",
         )
 
+    def test_evidence_everywhere_is_not_measured(self, model: TubeModel) -> None:
+        """Every volume would point at it."""
+        case = replace(next(scenes()), evidence=Evidence(mask=np.ones((36, 45), dtype=np.bool_), moving=(0, 3)))
+
+        (result,) = evaluate(model, [case], Options(methods=BOTH, fills=())).results
+
+        assert {one.metric for one in result.values} == {Metric.TEMPORAL_POINTING_GAME, Metric.COMPLETENESS_ERROR}
+        assert result.notes == ("the evidence is everywhere the network looks: where it is, is not measured",)
+
     def test_a_network_that_does_not_care_has_no_increase_and_no_drop(self, tmp_path: Path) -> None:
         spec = tiny_spec(weight=np.zeros_like(tiny_spec().weight))
         blind = load_model(write_tiny(tmp_path / "blind.onnx", spec), "cpu")
@@ -197,6 +211,53 @@ class TestMeasuring:
         assert [result.name for result in evaluation.results] == ["scene 0"]
         assert seen == [*evaluation.errors, *evaluation.results]
 
+    @pytest.mark.parametrize("error", [ValueError("shapes differ"), MemoryError(), cv2.error("no")])
+    def test_what_nobody_foresaw_does_not_stop_the_others(
+        self, model: TubeModel, monkeypatch: pytest.MonkeyPatch, error: Exception
+    ) -> None:
+        real = localisation.pointing_game
+
+        def fails_once(*rest: Any) -> bool:
+            monkeypatch.setattr(localisation, "pointing_game", real)
+            raise error
+
+        monkeypatch.setattr(localisation, "pointing_game", fails_once)
+
+        evaluation = evaluate(model, scenes(), Options(methods=(Method.TUBE,), fills=()))
+
+        assert [one.source for one in evaluation.errors] == ["scene 0"]
+        assert f"did not foresee ({type(error).__name__}: {str(error) or 'MemoryError'})" in evaluation.errors[0].error
+        assert len(evaluation.results) == 3
+
+    def test_what_was_measured_outlives_an_error_between_cases(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Such as that of a terminal that is gone."""
+        for name in "ab":
+            write_folder(tmp_path / name, clip_of(bright_square()))
+        (tmp_path / "cases.csv").write_text("path\na\nb\n")
+        write_bright(tmp_path / "bright.onnx")
+        said: list[str] = []
+
+        @contextmanager
+        def breaking(*_: object) -> Iterator[Any]:
+            def seen(outcome: CaseResult) -> None:
+                if outcome.name == "b":
+                    raise OSError("no terminal")
+
+            yield seen
+
+        monkeypatch.setattr(command, "shown", breaking)
+        options = Options(methods=(Method.TUBE,), fills=())
+        rest = (None, options, None, None, tmp_path / "out", said.append)
+
+        ending = command.run_command(tmp_path / "cases.csv", tmp_path / "bright.onnx", Device.CPU, *rest)
+
+        assert ending.code == 1
+        assert "stopped by an error (OSError: no terminal): what was measured until then follows" in said
+        written = json.loads((tmp_path / "out" / "evaluation.json").read_bytes())
+        assert (written["complete"], len(written["cases"])) == (False, 2)
+
     def test_cases_are_not_kept(self, model: TubeModel) -> None:
         """When another case is asked for, at most the clip of the last one is still there."""
         clips: list[weakref.ref[Any]] = []
@@ -219,6 +280,34 @@ class TestSanity:
 
         assert mean(evaluation, Method.TUBE, Metric.RANDOMISED_CORRELATION) == pytest.approx(1)
         assert evaluation.randomised == model.sha256
+
+    @pytest.mark.parametrize("sampling", ["uniform", "dense"])
+    def test_the_map_is_compared_with_that_of_the_same_clip_and_class(
+        self, model: TubeModel, tmp_path: Path, sampling: str
+    ) -> None:
+        other = load_model(write_tiny(tmp_path / "other.onnx"), "cpu")
+        case = replace(next(scenes()), label=3)
+
+        evaluation = evaluate(
+            model,
+            [case],
+            Options(methods=(Method.TUBE,), fills=(), sampling=sampling),  # type: ignore[arg-type]
+            randomised=other,
+        )
+
+        one, two = (each.explain(case.source, 3, sampling=sampling).tube.map for each in (model, other))
+        expected = rank_correlation(one, two)
+        assert mean(evaluation, Method.TUBE, Metric.RANDOMISED_CORRELATION) == pytest.approx(expected, abs=1e-3)
+
+    def test_a_clip_is_read_once(self, model: TubeModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        reads: list[Any] = []
+        real = FrameFolder.read
+        monkeypatch.setattr(FrameFolder, "read", lambda *parts: reads.append(parts) or real(*parts))
+        case = replace(next(scenes()), source=write_folder(tmp_path / "clip", next(scenes()).source), evidence=None)
+
+        evaluate(model, [case], Options(methods=(Method.TUBE,), fills=()), randomised=model)
+
+        assert len(reads) == 1
 
     def test_a_network_with_other_weights_does_not(self, model: TubeModel, tmp_path: Path) -> None:
         weight = np.zeros((5, CHANNELS), dtype=np.float32)
@@ -372,6 +461,14 @@ class TestSummary:
         assert lines[place].split() == ["pointing", "game", "40000", *["12.3"] * 5]
         assert lines[place + 1].split() == ["[9.99,", "150]"] * 5
 
+    def test_an_evaluation_is_summed_up_once(self, whole: Evaluation, monkeypatch: pytest.MonkeyPatch) -> None:
+        fresh = replace(whole)
+        first = fresh.summary()
+        monkeypatch.setattr(evaluation_module, "summarise", lambda *_: pytest.fail("once more"))
+
+        assert fresh.summary() == first
+        assert fresh.mean(Method.TUBE, Metric.POINTING_GAME) == first[0]
+
     def test_nothing(self) -> None:
         assert table([]) == "nothing was measured"
 
@@ -420,7 +517,48 @@ class TestFiles:
         assert (tmp_path / "evaluation.json").read_bytes() == before
         assert not list(tmp_path.glob(".*"))
 
-    @pytest.mark.parametrize("name", ["evaluation.json", "evaluation-curves.png"])
+    def test_numbers_are_written_where_drawing_fails(
+        self, whole: Evaluation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_into(tmp_path, replace(whole, complete=False))
+        monkeypatch.setattr(plots, "perturbation_figure", lambda _: 1 / 0)
+        notes: list[str] = []
+
+        with written_to(tmp_path, notes.append) as write:
+            files = write(whole)
+
+        assert files == (tmp_path / "evaluation.json",)
+        assert json.loads(files[0].read_bytes())["complete"] is True
+        assert [file.name for file in tmp_path.iterdir()] == ["evaluation.json"]  # nothing of what was before
+        assert len(notes) == 1
+        assert "no pictures: something went wrong" in notes[0]
+        assert "ZeroDivisionError" in notes[0]
+
+    def test_pictures_of_other_names_are_the_users(self, whole: Evaluation, tmp_path: Path) -> None:
+        (tmp_path / "evaluation-mine.png").write_text("mine")
+        (tmp_path / "evaluation-x.png").mkdir()
+
+        write_into(tmp_path, whole)
+        write_into(tmp_path, replace(whole, results=()))
+
+        assert (tmp_path / "evaluation-mine.png").read_text() == "mine"
+        assert sorted(file.name for file in tmp_path.iterdir()) == [
+            "evaluation-mine.png",
+            "evaluation-x.png",
+            "evaluation.json",
+        ]
+
+    def test_a_folder_where_a_picture_goes_is_refused_at_once(self, whole: Evaluation, tmp_path: Path) -> None:
+        write_into(tmp_path, replace(whole, results=()))
+        (tmp_path / "evaluation-localisation.png").mkdir()
+
+        with (
+            pytest.raises(OutputError, match=r"evaluation-localisation\.png is there and is not of `tubes evaluate`"),
+            written_to(tmp_path, print),
+        ):
+            pytest.fail("nothing may begin")
+
+    @pytest.mark.parametrize("name", ["evaluation.json", "evaluation-perturbation.png"])
     def test_files_of_others_are_left_alone(self, whole: Evaluation, tmp_path: Path, name: str) -> None:
         (tmp_path / name).write_text("{}")
 

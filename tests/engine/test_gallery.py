@@ -19,7 +19,7 @@ from saliency_tubes import load_model
 from saliency_tubes.batch.command import save_as
 from saliency_tubes.batch.gallery import page, write_page, write_thumbnail
 from saliency_tubes.batch.results import LabelRecord, Record, Written
-from saliency_tubes.batch.run import Method, run_batch
+from saliency_tubes.batch.run import Procedure, run_batch
 from saliency_tubes.batch.sources import find_clips
 from saliency_tubes.choices import Artifact
 from saliency_tubes.explanation import Score
@@ -341,8 +341,8 @@ def test_pictures_and_links_of_a_real_batch_with_odd_names(browser: Any, tmp_pat
         write_video(folder / "clip.mp4", moving_square(8))
         (folder / "clip.mp4").rename(folder / os.fsdecode(name + b".mp4"))
     model = load_model(write_tiny(tmp_path / "tubes.onnx"), "cpu")
-    method = Method(partial(model.explain_jobs, top_k=2), partial(save_as, artifacts=[Artifact.GIF]), {})
-    summary = run_batch(find_clips([folder], out), out, model.spec, method)
+    procedure = Procedure(partial(model.explain_jobs, top_k=2), partial(save_as, artifacts=[Artifact.GIF]), {})
+    summary = run_batch(find_clips([folder], out), out, model.spec, procedure)
     gallery = Gallery(browser, summary.gallery.resolve(), viewport={"width": 1280, "height": 4000})
 
     gallery.page.evaluate("Promise.all([...document.images].map((image) => image.decode()))")

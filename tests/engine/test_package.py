@@ -37,6 +37,22 @@ def test_the_runtime_needs_no_torch_onnx_or_scipy() -> None:
     assert result.stdout.strip() == "[]"
 
 
+def test_the_command_starts_without_what_only_evaluations_need() -> None:
+    script = "import sys, saliency_tubes, saliency_tubes.cli; print('saliency_tubes.faithfulness' in sys.modules)"
+
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert result.stdout.strip() == "False"
+
+
+def test_all_that_an_evaluation_takes_comes_from_one_place() -> None:
+    from saliency_tubes import faithfulness
+
+    assert all(hasattr(faithfulness, name) for name in faithfulness.__all__)
+    wanted = {"Box", "Case", "Evaluation", "Evidence", "Fill", "Method", "Metric", "Options", "evaluate"}
+    assert wanted <= set(faithfulness.__all__)
+
+
 def test_only_the_backends_import_a_runtime() -> None:
     modules = Path(saliency_tubes.__file__).parent.rglob("*.py")
     importers = {

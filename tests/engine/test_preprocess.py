@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from saliency_tubes.choices import Fit
 from saliency_tubes.errors import SourceError
-from saliency_tubes.preprocess import CropBox, crop, crop_box
+from saliency_tubes.preprocess import CropBox, crop, crop_box, crop_mask
 from saliency_tubes.spec import Preprocessing
 
 
@@ -61,6 +61,31 @@ def test_the_box_is_where_the_crop_was_cut(fit: Fit, size_wh: tuple[int, int]) -
     assert cut[0, 0, :2] / 255 == pytest.approx((box.left, box.top), abs=0.01)
     assert cut[-1, -1, :2] / 255 == pytest.approx((box.right, box.bottom), abs=0.01)
     assert (box == CropBox(0, 0, 1, 1)) == (fit is Fit.WHOLE)
+
+
+@pytest.mark.parametrize("size_wh", [(1920, 1080), (3001, 40), (40, 3001), (224, 224)])
+def test_a_mask_of_one_pixel_is_never_lost(size_wh: tuple[int, int]) -> None:
+    width, height = size_wh
+    steps = preprocessing((224, 224), (224, 224))
+    for x, y in np.random.default_rng(0).integers(0, size_wh, (40, 2)):
+        mask = np.zeros((height, width), dtype=np.bool_)
+        mask[y, x] = True
+
+        found = np.argwhere(crop_mask(mask, steps, Fit.WHOLE))
+
+        assert len(found) > 0
+        exact = np.array([(y + 0.5) * 224 / height, (x + 0.5) * 224 / width])
+        assert np.abs(found + 0.5 - exact).max() <= 0.5 + max(0.5, 112 / min(size_wh))
+
+
+def test_a_mask_that_is_shrunk_keeps_its_place() -> None:
+    mask = np.zeros((448, 672), dtype=np.bool_)
+    mask[101:200, 60:90] = True  # rows 50.5 to 100, columns 20 to 30
+
+    found = crop_mask(mask, preprocessing((224, 224), (224, 224)))
+
+    rows, columns = np.flatnonzero(found.any(axis=1)), np.flatnonzero(found.any(axis=0))
+    assert (rows[0], rows[-1], columns[0], columns[-1]) == (50, 99, 20, 29)
 
 
 def test_a_frame_that_is_one_long_line_is_refused_by_its_short_side() -> None:

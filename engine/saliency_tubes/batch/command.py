@@ -11,7 +11,7 @@ from ..model import load_model
 from ..progress import StopWords, shown
 from ..sampling import Sampling
 from ..style import Style
-from .run import BatchSummary, Method, run_batch
+from .run import BatchSummary, Procedure, run_batch
 from .sources import find_clips
 
 STOP_WORDS = StopWords(
@@ -63,7 +63,7 @@ def run_command(
     del settings["labels"]  # each clip has its own
     if order.align is Align.CORNERS:  # what was done before there was a choice need not be done again
         del settings["align"]
-    method = Method(
+    procedure = Procedure(
         explain=partial(
             loaded.explain_jobs, top_k=order.top_k, sampling=order.sampling, fit=order.fit, align=order.align
         ),
@@ -71,7 +71,7 @@ def run_command(
         settings=settings,
         notes=notes,
     )
-    return run_batch(found, out, loaded.spec, method, order.labels, partial(shown, say=say, words=STOP_WORDS))
+    return run_batch(found, out, loaded.spec, procedure, order.labels, partial(shown, say=say, words=STOP_WORDS))
 
 
 def save_as(

@@ -43,7 +43,7 @@ class Explain(Protocol):
 
 
 @dataclass(frozen=True)
-class Method:
+class Procedure:
     """How every clip is explained.
 
     Attributes:
@@ -76,20 +76,20 @@ def run_batch(
     found: Found,
     out: Path,
     spec: ModelSpec,
-    method: Method,
+    procedure: Procedure,
     labels: Iterable[Label] = (),
     watch: Callable[[int], AbstractContextManager[Seen]] = lambda _: nullcontext(lambda _: None),
 ) -> BatchSummary:
     """Explain clips into a folder, and go on where an earlier batch stopped.
 
-    A clip is done when its line is in ``results.jsonl``. It is not done again, unless it, its labels or the method's
+    A clip is done when its line is in ``results.jsonl``. It is not done again, unless it, its labels or the procedure's
     settings have changed, something of its results is missing, or it failed.
 
     Args:
         found: the clips.
         out: the folder for the results; made where it is missing.
         spec: the model.
-        method: how they are explained.
+        procedure: how they are explained.
         labels: classes for the clips that were named without one.
         watch: called with the number of clips to explain; what it gives is entered while they are, and called with each
             record.
@@ -100,7 +100,7 @@ def run_batch(
     """
     with open_results(out) as results:
         known = {record.source: record.name for record in results.records if record.name is not None}
-        clips, refused = plan(found.clips, spec, method.settings, labels=labels, known=known, reserved=RESERVED)
+        clips, refused = plan(found.clips, spec, procedure.settings, labels=labels, known=known, reserved=RESERVED)
         waiting = _waiting(clips, results, out)
         for clip in waiting:  # the output folder is locked, so whatever is half-written there is left over
             sweep(out / clip.name)
@@ -111,7 +111,7 @@ def run_batch(
                     refusal = _refusal(row)
                     results.append(refusal)
                     seen(refusal)
-                for record in _explained(waiting, out, method, results):
+                for record in _explained(waiting, out, procedure, results):
                     seen(record)
                     failed += record.failed
         finally:
@@ -139,17 +139,17 @@ def _waiting(clips: Sequence[PlannedClip], results: Results, out: Path) -> list[
     return [clip for clip in clips if str(clip.source) not in done]
 
 
-def _explained(clips: Sequence[PlannedClip], out: Path, method: Method, results: Results) -> Iterator[Record]:
+def _explained(clips: Sequence[PlannedClip], out: Path, procedure: Procedure, results: Results) -> Iterator[Record]:
     """Explain clips; each is recorded as soon as its files are there, by the thread that wrote them."""
     planned = {Job(clip.source, clip.labels or None): clip for clip in clips}
 
     def finish(job: Job, explanation: Explanation) -> Record:
-        record = _record(planned[job], explanation, out, method)
+        record = _record(planned[job], explanation, out, procedure)
         results.append(record)
         return record
 
     page_due = time.monotonic() + _PAGE_SECONDS
-    explained = method.explain(planned, finish=finish)
+    explained = procedure.explain(planned, finish=finish)
     with closing(explained):
         for job, outcome in explained:
             if isinstance(outcome, SaliencyTubesError):
@@ -162,10 +162,10 @@ def _explained(clips: Sequence[PlannedClip], out: Path, method: Method, results:
                 page_due = time.monotonic() + max(_PAGE_SECONDS, _PAGE_SHARE * (time.monotonic() - started))
 
 
-def _record(clip: PlannedClip, explanation: Explanation, out: Path, method: Method) -> Record:
+def _record(clip: PlannedClip, explanation: Explanation, out: Path, procedure: Procedure) -> Record:
     started = time.perf_counter()
     notes: list[str] = []
-    folders = method.save(explanation, out, clip.name, notes.append)
+    folders = procedure.save(explanation, out, clip.name, notes.append)
     labels = tuple(
         _label_record(clip, explanation, position, folder, out)
         for position, folder in enumerate(folders[: len(explanation.tubes)])
@@ -176,7 +176,7 @@ def _record(clip: PlannedClip, explanation: Explanation, out: Path, method: Meth
         predicted=explanation.predicted,
         labels=labels,
         together=_written(folders[-1], out) if len(folders) > len(labels) else None,
-        notes=tuple(note for note in (*explanation.notes, *notes) if note not in method.notes),
+        notes=tuple(note for note in (*explanation.notes, *notes) if note not in procedure.notes),
         error=None,
         seconds=round(sum(astuple(explanation.timings)) + time.perf_counter() - started, 3),
         fingerprint=clip.fingerprint,

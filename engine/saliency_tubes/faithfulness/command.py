@@ -9,12 +9,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from ..choices import Device, Precision
+from ..errors import first_line
 from ..model import TubeModel, load_model
 from ..progress import StopWords, shown
 from .cases import Case, CaseError
-from .evaluation import Evaluation, Options, measured
+from .evaluation import Evaluation, measured
 from .folder import written_to
 from .lists import read_cases
+from .options import Options
 from .results import CaseResult
 from .summary import table
 
@@ -105,7 +107,7 @@ def _measure(
     randomised: TubeModel | None,
     say: Callable[[str], None],
 ) -> tuple[list[CaseResult | CaseError], int | None]:
-    """The outcomes, and the exit code of a signal that ended it early; None where it came to its end."""
+    """The outcomes, and the exit code of what ended it early, a signal or an error; None where it came to its end."""
     outcomes: list[CaseResult | CaseError] = []
     try:
         with shown(sum(isinstance(row, Case) for row in rows), say, STOP_WORDS) as seen:
@@ -116,4 +118,9 @@ def _measure(
         return outcomes, _INTERRUPTED
     except SystemExit as stopped:  # by SIGTERM
         return outcomes, stopped.code if isinstance(stopped.code, int) else 1
+    except Exception as error:  # of no case: those have become outcomes
+        if not outcomes:
+            raise
+        say(f"stopped by an error ({type(error).__name__}: {first_line(error)}): what was measured until then follows")
+        return outcomes, 1
     return outcomes, None

@@ -2,17 +2,17 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property, partial
 
-from ..errors import OptionError, SaliencyTubesError
+from ..errors import OptionError
 from ..explanation import ModelIdentity
 from ..model import TubeModel
+from ..pipeline import attempted
 from .cases import Case, CaseError
 from .measuring import Measurer
 from .options import Method, Metric, Options
 from .results import CaseResult
 from .summary import Summary, summarise
-
-__all__ = ["Evaluation", "Method", "Metric", "Options", "evaluate", "measured"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +57,10 @@ class Evaluation:
 
     def summary(self) -> tuple[Summary, ...]:
         """For each metric and method that was measured, the mean over cases and its 95 % interval."""
+        return self._summaries
+
+    @cached_property
+    def _summaries(self) -> tuple[Summary, ...]:
         return summarise(self.results, self.options.seed)
 
     def mean(self, method: Method | str, metric: Metric | str) -> Summary | None:
@@ -108,10 +112,11 @@ def measured(
         if isinstance(case, CaseError):
             yield case
             continue
-        try:
-            yield measurer.measure(case, number)
-        except SaliencyTubesError as error:
-            yield CaseError(case.place or case.name, str(error))
+        outcome = attempted(partial(measurer.measure, case, number))
+        if isinstance(outcome, CaseResult):
+            yield outcome
+        else:  # only in words: the error itself holds on to where it was raised, and so to the clip
+            yield CaseError(case.place or case.name, str(outcome))
 
 
 def _check_same(model: TubeModel, randomised: TubeModel) -> None:

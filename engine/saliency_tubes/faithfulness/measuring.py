@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..activation import class_activation_map
 from ..choices import Fill
 from ..errors import ModelFileError
 from ..explanation import Explanation, softmax
@@ -108,11 +109,16 @@ class Measurer:
         return model.explain(source, label, sampling=how.sampling, fit=how.fit, align=how.align)
 
     def _agreement(self, randomised: TubeModel, look: Look) -> Finding:
+        label = look.tube.label
         try:
-            other = self._explain(randomised, look.explanation.source, look.tube.label)
+            if look.is_window:  # its frames are at hand
+                features = randomised.activations(look.frames[None]).features[0]
+                other = class_activation_map(features, randomised.spec.weight[label])
+            else:
+                other = self._explain(randomised, look.explanation.source, label).tube.map
         except ModelFileError as error:  # shuffled weights may overflow
             return f"the network with shuffled weights explains nothing to compare with: {error}"
-        return Measured(Method.TUBE, Metric.RANDOMISED_CORRELATION, rank_correlation(look.tube.map, other.tube.map))
+        return Measured(Method.TUBE, Metric.RANDOMISED_CORRELATION, rank_correlation(look.tube.map, other))
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +138,9 @@ class _Known:
         notes = []
         if mask is not None and not mask.any():
             notes.append("the network sees nothing of the evidence: where it is, is not measured")
+            mask = None
+        if mask is not None and mask.all():  # every volume would be right
+            notes.append("the evidence is everywhere the network looks: where it is, is not measured")
             mask = None
         if moving is not None and not moving.any():
             notes.append("the network sees no frame in which the evidence happens: when it is, is not measured")

@@ -84,7 +84,7 @@ LOCALISATION = (Metric.POINTING_GAME, Metric.ENERGY_RATIO, Metric.TOP_IOU, Metri
 class Options:
     """What is measured of every case, and how its clip is explained. All values are checked.
 
-    Localisation is cheap. Perturbation costs ``2 * steps + 1`` forward passes for each clip, fill and method, one more
+    Localisation is cheap. Perturbation costs ``2 * steps`` forward passes for each clip, method and fill, and one more
     for each clip and method.
 
     Attributes:

@@ -16,7 +16,7 @@ from ..errors import OptionError
 from .volumes import checked
 
 # Clips (N, T, H, W, 3) uint8 RGB -> (N,) float32, the probability of one class.
-Score = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+ScoreFunction = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 
 _BLUR = 0.1  # standard deviation of the blur, as a share of a frame's height
 _TIES = 0  # seed of the order in which equal voxels go
@@ -68,7 +68,7 @@ def filled(frames: NDArray[np.uint8], fill: Fill) -> NDArray[np.uint8]:
 def deletion_insertion(
     frames: NDArray[np.uint8],
     values: NDArray[np.float32],
-    score: Score,
+    score: ScoreFunction,
     fill: NDArray[np.uint8],
     steps: int,
     batch: int,
@@ -199,7 +199,7 @@ def _parts(values: NDArray[np.float32], ends: NDArray[np.int64]) -> NDArray[np.i
     return part.reshape(*values.shape, 1)
 
 
-def _scored(score: Score, clips: NDArray[np.uint8]) -> NDArray[np.float64]:
+def _scored(score: ScoreFunction, clips: NDArray[np.uint8]) -> NDArray[np.float64]:
     scores = np.asarray(score(clips), np.float64)
     if scores.shape != (len(clips),) or not np.isfinite(scores).all():
         raise ValueError(f"expected a finite score for each of {len(clips)} clips, got {scores.shape} {scores!r:.80}")

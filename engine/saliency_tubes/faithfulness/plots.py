@@ -10,6 +10,7 @@ from ..choices import Fill
 from ..plot import TubeFigure
 from ..replacing import replacing_file
 from .evaluation import Evaluation
+from .folder import LOCALISATION_PICTURE, PERTURBATION_PICTURE
 from .options import LOCALISATION, Method, Metric
 from .results import CaseResult
 from .summary import Summary, bootstrap
@@ -38,8 +39,8 @@ def write_plots(evaluation: Evaluation, folder: Path) -> tuple[Path, ...]:
         OutputError: they cannot be written.
     """
     figures = {
-        "evaluation-localisation.png": localisation_figure(evaluation),
-        "evaluation-perturbation.png": perturbation_figure(evaluation),
+        LOCALISATION_PICTURE: localisation_figure(evaluation),
+        PERTURBATION_PICTURE: perturbation_figure(evaluation),
     }
     written = []
     for name, figure in figures.items():

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from ..choices import Fit
 from ..errors import SourceError
-from ..image_file import read_image
+from ..image_file import is_partly_transparent, read_image
 from ..preprocess import crop_mask
 from ..spec import Preprocessing
-from ..video import IMAGE_SUFFIXES, open_clip
+from ..video import IMAGE_SUFFIXES, FrameFolder, open_clip
 from .cases import Box, Evidence
 from .lists import read_boxes
 
@@ -46,7 +46,8 @@ def where(evidence: Evidence, frames: Frames) -> NDArray[np.bool_] | None:
     """The evidence in each of these frames, (T, H, W) bool as the network sees it; None where that is not known.
 
     Raises:
-        SourceError: it cannot be read, or is of another clip: the number or the size of its frames differ.
+        SourceError: it cannot be read, is transparent in places, or is of another clip: the number or the size of its
+            frames differ.
     """
     if evidence.mask is not None and evidence.boxes is not None:
         raise SourceError("there are a mask and boxes: expected one of them; leave the other out")
@@ -61,7 +62,13 @@ def where(evidence: Evidence, frames: Frames) -> NDArray[np.bool_] | None:
     else:
         return None
     # One at a time: at the clip's own size, all of them may be large.
-    return np.stack([crop_mask(mask, frames.preprocessing, frames.fit) for mask in masks])
+    seen = [crop_mask(mask, frames.preprocessing, frames.fit) for mask in masks]
+    if len(seen) != len(frames.indices):
+        raise SourceError(
+            f"the mask {evidence.mask} gives {_counted(len(seen))} of the {len(frames.indices)} that the network sees: "
+            "is something changing it?"
+        )
+    return np.stack(seen)
 
 
 def when(evidence: Evidence, frames: Frames) -> NDArray[np.bool_] | None:
@@ -103,6 +110,7 @@ def _from_array(mask: NDArray[np.bool_], frames: Frames) -> Iterator[NDArray[np.
 def _from_picture(file: Path, frames: Frames) -> Iterator[NDArray[np.bool_]]:
     """A picture that holds for all frames."""
     picture = _brightest(read_image(file))
+    _check_opaque(file)
     _check_size(file, (picture.shape[1], picture.shape[0]), frames)
     _check_brightness(file, int(picture.max()))
     yield from [picture > _BRIGHT] * len(frames.indices)
@@ -112,8 +120,13 @@ def _from_clip(file: Path, frames: Frames) -> Iterator[NDArray[np.bool_]]:
     """A clip with a frame for each."""
     clip = open_clip(file)
     _check_size(file, clip.size_wh, frames)
+    indices = frames.indices.tolist()
+    if isinstance(clip, FrameFolder):
+        indices = [index for index in indices if index < clip.length]
+        for index in dict.fromkeys(indices):
+            _check_opaque(clip.files[index])
     highest = 0
-    with closing(clip.read([index for index in frames.indices.tolist() if index < clip.length])) as read:
+    with closing(clip.read(indices)) as read:  # a video may hold more frames than it announces
         for frame in read:
             picture = _brightest(frame.rgb)
             highest = max(highest, int(picture.max()))
@@ -130,6 +143,15 @@ def _brightest(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """(h, w) uint8, the brightest of each pixel's colours: masks are painted in any."""
     brightest: NDArray[np.uint8] = rgb.max(axis=2)
     return brightest
+
+
+def _check_opaque(file: Path) -> None:
+    """What is under transparent pixels, nobody has seen."""
+    if is_partly_transparent(file):
+        raise SourceError(
+            f"the mask {file} is transparent in places: save it without transparency, white where the evidence is, on "
+            "black"
+        )
 
 
 def _check_size(file: Path, size_wh: tuple[int, int], frames: Frames) -> None:
