@@ -15,7 +15,7 @@ import saliency_tubes
 from clips import moving_square, write_video
 from saliency_tubes import demo, load_model
 from saliency_tubes.choices import Layout, Precision
-from saliency_tubes.demo import evidence
+from saliency_tubes.demo import planted
 from saliency_tubes.demo.command import demo_document, demo_text, run_demo
 from saliency_tubes.demo.planted import Planted, Verdict, judge, verdict_rows
 from saliency_tubes.errors import ModelFileError, OutputError, SourceError
@@ -229,7 +229,7 @@ def verdict_on(monkeypatch: pytest.MonkeyPatch, frame: int | None, x: float, y: 
     seconds = None if frame is None else frame / 10
     place = (None, None) if frame is None else (x, y)
     found = TubeStatistics(frame, seconds, *place, *[None] * 9, mean_energy=0, volume_above_half=0)
-    monkeypatch.setattr(evidence, "tube_statistics", lambda *_: found)
+    monkeypatch.setattr(planted, "tube_statistics", lambda *_: found)
     explanation = SimpleNamespace(
         clip=SimpleNamespace(size_wh=(20, 10), name="clip"),
         box=CropBox(0.5, 0, 1, 1),
