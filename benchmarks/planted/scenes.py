@@ -116,6 +116,9 @@ def make_scene(
         size: height and width in pixels.
         frames: how many. A longer clip shows the same motion in smaller steps.
         how: how hard it is.
+
+    Raises:
+        ValueError: the frame is too small for what is to move in it.
     """
     (scene,) = _drawn(np.random.default_rng(seed), 1, size, frames, how)
     return scene
@@ -337,5 +340,7 @@ def _draw(canvas: NDArray[np.float32], sprite: NDArray[np.float32], pose: Pose) 
 
 
 def _box(mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+    if not mask.any():
+        raise ValueError(f"the actor left a frame of {mask.shape[1]} pixels: expected a larger size, or smaller things")
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
     return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.int64)

@@ -98,7 +98,6 @@ def test_info_tells_what_the_file_says_of_itself(workplace: Path) -> None:
         "4 frames (uniform",
         "32x32 centre crop of 36x36",
         "tiny.pth",
-        "cells      not recorded: for --align centers, equal shares are taken\n",
         *LABELS,
     ):
         assert expected in text

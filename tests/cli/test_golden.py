@@ -118,7 +118,7 @@ def test_a_tube_of_float16(layout: str, tmp_path: Path) -> None:
     onnx.save(with_rounding(onnx.load(half)), rounding)
 
     for path in (half, rounding):
-        explanation = load_model(path, "cpu").explain(REFERENCE / "arm_wrestling")
+        explanation = load_model(path, "cpu").explain(REFERENCE / "arm_wrestling", align="corners")
 
         assert explanation.predicted.index == 70
         assert explanation.completeness < 1e-5
