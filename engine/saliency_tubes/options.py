@@ -117,7 +117,7 @@ AlignOption = Annotated[
     typer.Option(
         rich_help_panel=_PICTURES,
         help="Where the cells of the map lie in the clip. centers: each in the middle of its equal share, the default; "
-        "corners: the first and last at the edges, as the published scripts, and --style, have them.",
+        "corners: the first and last at the edges, as the published scripts, and the styles of `tubes run`, have them.",
         show_default=False,
     ),
 ]

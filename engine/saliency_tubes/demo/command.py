@@ -107,4 +107,4 @@ def _rows(shown: Shown) -> Iterator[tuple[str, str]]:
         "network",
         f"knows {len(names)} ways in which one thing moves over textures, and not the world: {', '.join(names)}",
     )
-    yield "tube", "shows what looks to it like the one it says"
+    yield "tube", "shows what resembles most the one that it names, however sure it is"
