@@ -10,7 +10,6 @@ torch = pytest.importorskip("torch")
 import onnx  # noqa: E402
 from saliency_tubes import graph_cache, load_model  # noqa: E402
 from saliency_tubes.backend_ort import RUNTIME  # noqa: E402
-from saliency_tubes.cells import Cells  # noqa: E402
 from saliency_tubes.choices import Norm  # noqa: E402
 from saliency_tubes.errors import CheckpointError, ExportError, OutputError, ParityError  # noqa: E402
 from saliency_tubes.graph_cache import GraphCache  # noqa: E402
@@ -78,11 +77,6 @@ def test_metadata_carries_the_classifier_the_origin_and_the_parity(exported_mode
     assert 0 < spec.parity.features_rel < spec.parity.tolerance == 1e-4
     assert 0 <= spec.parity.completeness < 1e-4
     assert dict(spec.versions)["torch"] == torch.__version__
-
-
-def test_the_file_says_that_cells_lie_where_strides_put_them(exported_model: Path) -> None:
-    """Every kernel of MFNet-3D is odd and centred; time is halved once, height and width five times."""
-    assert spec_of(exported_model).cells == Cells((0, 0, 0), (2, 32, 32))
 
 
 def test_maps_of_all_classes_add_up_to_the_logits(exported_model: Path) -> None:
