@@ -36,6 +36,7 @@ from saliency_tubes.faithfulness import (
 )
 from saliency_tubes.faithfulness.options import LOCALISATION
 from saliency_tubes.faithfulness.summary import Summary, bootstrap
+from saliency_tubes.faithfulness.volumes import normalised
 from saliency_tubes.model import TubeModel
 from saliency_tubes.upsample import upsample
 
@@ -149,8 +150,7 @@ def _by_arithmetic(model: TubeModel, count: int) -> Row:
         scene = make_scene((SEED, Split.HELD_OUT, number))
         features = model.activations(scene.frames[None]).features[0]
         raw = class_activation_map(features, model.spec.weight[scene.label])
-        volume = upsample(raw, scene.mask.shape, cells=_BY_ARITHMETIC)
-        volume = (volume - volume.min()) / (volume.max() - volume.min())
+        volume = normalised(upsample(raw, scene.mask.shape, cells=_BY_ARITHMETIC))
         when = temporal_pointing_game(volume, scene.moving, 1) if scene.partial else np.nan
         where = pointing_game(volume, scene.mask, 16), energy_ratio(volume, scene.mask), top_iou(volume, scene.mask)
         found.append((*where, when))
