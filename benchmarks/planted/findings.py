@@ -7,7 +7,7 @@ Scenes that the network was not trained on, its tubes, and volumes that know not
 import argparse
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -70,6 +70,18 @@ class Interval:
         return f"{self.mean:{form}} [{self.low:{form}}, {self.high:{form}}]"
 
 
+@dataclass(frozen=True, eq=False)
+class _Inputs:
+    """What is measured: the network, the same with shuffled weights and in other precisions, and on how much."""
+
+    model: TubeModel
+    randomised: Sequence[TubeModel]
+    others: Sequence[TubeModel]
+    scenes: int
+    perturbed: int
+    fills: Sequence[Fill]
+
+
 @dataclass(frozen=True)
 class Row:
     """A row of a table: its name, and what was measured by name."""
@@ -102,24 +114,22 @@ def main() -> int:
     parser.add_argument("--fill", type=Fill, action="append", help="with what (default: all)")
     parser.add_argument("--randomised", type=Path, action="append", default=[], help="the same with shuffled weights")
     parser.add_argument("--other", type=Path, action="append", default=[], help="the same in another precision")
+    parser.add_argument("--only", choices=list(_SECTIONS), action="append", help="this section, and others so named")
     parser.add_argument("--device", default="auto", help="where to run (default %(default)s)")
     arguments = parser.parse_args()
     model, *rest = (
         load_model(path, arguments.device) for path in (arguments.model, *arguments.randomised, *arguments.other)
     )
-    randomised, others = rest[: len(arguments.randomised)], rest[len(arguments.randomised) :]
+    shuffled = len(arguments.randomised)
+    fills = tuple(arguments.fill or Fill)
+    inputs = _Inputs(model, rest[:shuffled], rest[shuffled:], arguments.scenes, arguments.perturbed, fills)
     for line in (*describe().lines(), f"commit    {checkout(ROOT)}", f"device    {model.device}"):
         print(line)
     started = time.perf_counter()
     with _progress() as say:
         run = _Runs(say)
-        for title, rows in chain(
-            _localisation(run, model, arguments.scenes),
-            _shuffled(run, model, randomised, arguments.scenes),
-            _perturbation(run, model, arguments.perturbed, arguments.fill or tuple(Fill)),
-            _precision(run, others, arguments.scenes),
-            _long_clips(run, model, arguments.scenes),
-        ):
+        chosen = [section for name, section in _SECTIONS.items() if not arguments.only or name in arguments.only]
+        for title, rows in chain.from_iterable(section(run, inputs) for section in chosen):
             print(f"\n{title}\n\n{_table(rows)}", flush=True)
     print(f"\n{(time.perf_counter() - started) / 60:.0f} minutes")
     return 0
@@ -128,7 +138,8 @@ def main() -> int:
 Section = tuple[str, list[Row]]
 
 
-def _localisation(run: "_Runs", model: TubeModel, count: int) -> Iterator[Section]:
+def _localisation(run: "_Runs", inputs: _Inputs) -> Iterator[Section]:
+    model, count = inputs.model, inputs.scenes
     centers = run(model, _LOCALISATION, cases(count), count)
     yield f"Where and when, {count} scenes", _by_method(centers)
     corners = run(model, replace(_ALONE, align=Align.CORNERS), cases(count), count)
@@ -138,9 +149,11 @@ def _localisation(run: "_Runs", model: TubeModel, count: int) -> Iterator[Sectio
     yield f"Where, {count // 2} clips with two actors, asked for the class of each", _by_pair(pairs)
 
 
-def _precision(run: "_Runs", models: Sequence[TubeModel], count: int) -> Iterator[Section]:
-    rows = [_row(one.path.name, run(one, _ALONE, cases(count), count)) for one in models]
-    yield f"Precision, {count} scenes", rows
+def _precision(run: "_Runs", inputs: _Inputs) -> Iterator[Section]:
+    count = inputs.scenes
+    rows = [_row(one.path.name, run(one, _ALONE, cases(count), count)) for one in inputs.others]
+    if rows:
+        yield f"Precision, {count} scenes", rows
 
 
 def _by_arithmetic(model: TubeModel, count: int) -> Row:
@@ -161,25 +174,37 @@ def _by_arithmetic(model: TubeModel, count: int) -> Row:
     )
 
 
-def _shuffled(run: "_Runs", model: TubeModel, randomised: Sequence[TubeModel], count: int) -> Iterator[Section]:
+def _shuffled(run: "_Runs", inputs: _Inputs) -> Iterator[Section]:
     """The rank correlation between maps, and what the maps of shuffled weights find."""
-    rows = [_row(one.path.name, run(model, _ALONE, cases(count), count, one)) for one in randomised]
+    count = inputs.scenes
+    rows = [_row(one.path.name, run(inputs.model, _ALONE, cases(count), count, one)) for one in inputs.randomised]
     if rows:
         yield f"Shuffled weights, {count} scenes", rows
 
 
-def _long_clips(run: "_Runs", model: TubeModel, count: int) -> Iterator[Section]:
+def _long_clips(run: "_Runs", inputs: _Inputs) -> Iterator[Section]:
+    count = inputs.scenes
     rows = [
-        _row(name, run(model, replace(_ALONE, sampling=how), cases(count, LONG_CLIP), count))
+        _row(name, run(inputs.model, replace(_ALONE, sampling=how), cases(count, LONG_CLIP), count))
         for name, how in _WINDOWS.items()
     ]
     yield f"Clips of {LONG_CLIP} frames, {count} scenes (half a cell in time is 3, 3 and 2 frames)", rows
 
 
-def _perturbation(run: "_Runs", model: TubeModel, count: int, fills: Sequence[Fill]) -> Iterator[Section]:
-    for fill in fills:
-        found = run(model, replace(_PERTURBATION, fills=(fill,)), cases(count), count)
+def _perturbation(run: "_Runs", inputs: _Inputs) -> Iterator[Section]:
+    count = inputs.perturbed
+    for fill in inputs.fills:
+        found = run(inputs.model, replace(_PERTURBATION, fills=(fill,)), cases(count), count)
         yield f"Deletion and insertion, {fill}, {count} scenes, {_PERTURBATION.steps} steps", _by_method(found)
+
+
+_SECTIONS: dict[str, Callable[["_Runs", _Inputs], Iterator[Section]]] = {
+    "localisation": _localisation,
+    "shuffled": _shuffled,
+    "precision": _precision,
+    "long-clips": _long_clips,
+    "perturbation": _perturbation,
+}
 
 
 def _by_method(evaluation: Evaluation) -> list[Row]:
