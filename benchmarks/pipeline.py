@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from saliency_tubes.activation import class_activation_map
 from saliency_tubes.blas import one_blas_thread
+from saliency_tubes.head import Head
 from saliency_tubes.session import Session, open_session
 from saliency_tubes.spec import ModelSpec
 from saliency_tubes.tube import Tube, build_tubes
@@ -46,20 +47,19 @@ class Ours:
 
     Attributes:
         session: the open file.
-        weight: (C,) float32, the classifier's row of the class.
+        head: the model file's.
         label: the class.
     """
 
     session: Session
-    weight: NDArray[np.float32]
+    head: Head
     label: int
 
     def maps(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         """(N, t, h, w) float32, the raw maps of `frames`, (N, T, H, W, 3) uint8 RGB."""
         features = self.session.run(frames).features
         with one_blas_thread():
-            weights = np.broadcast_to(self.weight, (len(features), 1, len(self.weight)))
-            return class_activation_map(features, weights)[:, 0]
+            return self.head.maps(features, np.full((len(features), 1), self.label)).maps[:, 0]
 
     def tubes(self, frames: NDArray[np.uint8]) -> tuple[Tube, ...]:
         """The tubes of `frames`, (N, T, H, W, 3) uint8 RGB."""
@@ -70,4 +70,4 @@ class Ours:
 def opened(model: Path, label: int, device: str, **options: Any) -> Ours:
     """Open a model file on a device; `options` are passed on to `open_session`."""
     session = open_session(model, device, **options)
-    return Ours(session, ModelSpec.from_metadata(session.metadata).weight[label], label)
+    return Ours(session, ModelSpec.from_metadata(session.metadata).head, label)

@@ -7,6 +7,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 from saliency_tubes.choices import Layout, Precision
+from saliency_tubes.head import Head
 from saliency_tubes.spec import ModelSpec, Parity, Preprocessing
 
 FRAMES, SIZE, CHANNELS, CLASSES = 4, 32, 6, 5
@@ -14,8 +15,16 @@ FEATURES = (CHANNELS, 2, 4, 4)
 LABELS = ("archery", "bowling", "crying", "dancing", "eating")
 
 
-def tiny_spec(**changes: object) -> ModelSpec:
+def tiny_head(**changes: object) -> Head:
     rng = np.random.default_rng(7)
+    fields: dict[str, object] = {
+        "weight": rng.standard_normal((CLASSES, CHANNELS)).astype(np.float32),
+        "bias": rng.standard_normal(CLASSES).astype(np.float32),
+    }
+    return Head(**(fields | changes))  # type: ignore[arg-type]
+
+
+def tiny_spec(**changes: object) -> ModelSpec:
     fields: dict[str, object] = {
         "architecture": "tiny",
         "frames": FRAMES,
@@ -26,9 +35,7 @@ def tiny_spec(**changes: object) -> ModelSpec:
         "features_shape": FEATURES,
         "layout": Layout.PLAIN,
         "precision": Precision.FP32,
-        "head": "mean-linear",
-        "weight": rng.standard_normal((CLASSES, CHANNELS)).astype(np.float32),
-        "bias": rng.standard_normal(CLASSES).astype(np.float32),
+        "head": tiny_head(**{name: changes.pop(name) for name in ("weight", "bias") if name in changes}),
         "labels": LABELS,
         "checkpoint_name": "tiny.pth",
         "checkpoint_sha256": "0" * 64,
@@ -43,7 +50,7 @@ def tiny_graph(spec: ModelSpec) -> onnx.ModelProto:
     kernel = rng.standard_normal((CHANNELS, 3, 2, 8, 8)).astype(np.float32) / 20
     scale = (1 / (255 * np.array(spec.preprocessing.std))).astype(np.float32)
     shift = -(np.array(spec.preprocessing.mean) / np.array(spec.preprocessing.std)).astype(np.float32)
-    arrays = {"kernel": kernel, "scale": scale, "shift": shift, "W": spec.weight, "b": spec.bias}
+    arrays = {"kernel": kernel, "scale": scale, "shift": shift, "W": spec.head.weight, "b": spec.head.bias}
     nodes = [
         helper.make_node("Cast", ["frames"], ["x0"], to=TensorProto.FLOAT),
         helper.make_node("Mul", ["x0", "scale"], ["x1"]),

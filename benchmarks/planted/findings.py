@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from saliency_tubes import Sampling, load_model
-from saliency_tubes.activation import class_activation_map
 from saliency_tubes.bench.machine import describe
 from saliency_tubes.cells import Cells
 from saliency_tubes.choices import Align, Fill, Fit
@@ -162,7 +161,7 @@ def _by_arithmetic(model: TubeModel, count: int) -> Row:
     for number in range(count):
         scene = make_scene((SEED, Split.HELD_OUT, number))
         features = model.activations(scene.frames[None]).features[0]
-        raw = class_activation_map(features, model.spec.weight[scene.label])
+        raw = model.spec.head.maps(features, np.array([scene.label])).maps[0]
         volume = normalised(upsample(raw, scene.mask.shape, cells=_BY_ARITHMETIC))
         when = temporal_pointing_game(volume, scene.moving, 1) if scene.partial else np.nan
         where = pointing_game(volume, scene.mask, 16), energy_ratio(volume, scene.mask), top_iou(volume, scene.mask)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from .activation import class_activation_map, completeness_error, relative_completeness
+from .activation import completeness_error, relative_completeness
 from .blas import one_blas_thread
 from .cells import Cells
 from .choices import Align, SamplingName
@@ -52,7 +52,7 @@ class Explainer:
         tubes = self._tubes(features, labels, batch[0].frames.shape[:3], cells) if good else []
         network, built = ((b - a) / len(batch) for a, b in ((started, ran), (ran, time.perf_counter())))
         explained = (
-            self._of_window(crops, view, row, of_clip, Timings(crops.seconds, network, built))
+            self._of_window(crops, view, row, *of_clip, Timings(crops.seconds, network, built))
             for (crops, view), row, of_clip in zip(good, logits, tubes, strict=True)
         )
         return [next(explained) if fine else self._overflow() for fine in finite]
@@ -111,14 +111,18 @@ class Explainer:
         labels: list[list[int]],
         shape: tuple[int, int, int],
         cells: Cells | None,
-    ) -> list[tuple[Tube, ...]]:
-        """The tubes of each clip's labels, (N, C, t, h, w) features in hand: one set of matrix products for all."""
+    ) -> list[tuple[tuple[Tube, ...], NDArray[np.float32]]]:
+        """The tubes of each clip's labels, and what they leave out of the logits, by one set of products for all."""
         most = max(map(len, labels))
         padded = [row + row[:1] * (most - len(row)) for row in labels]  # the products want as many for each clip
         with one_blas_thread():
-            maps = class_activation_map(features, self._spec.weight[np.array(padded, dtype=np.intp)])
-            flat = build_tubes([k for row in padded for k in row], maps.reshape(-1, *maps.shape[2:]), shape, cells)
-        return [flat[i * most : i * most + len(row)] for i, row in enumerate(labels)]
+            found = self._spec.head.maps(features, np.array(padded, dtype=np.intp))
+            maps = found.maps.reshape(-1, *found.maps.shape[2:])
+            flat = build_tubes([k for row in padded for k in row], maps, shape, cells)
+        return [
+            (flat[i * most : i * most + len(row)], bias[: len(row)])
+            for i, (row, bias) in enumerate(zip(labels, found.bias, strict=True))
+        ]
 
     def _cells(self, align: Align) -> Cells | None:
         """Where the cells of one window lie; None for corner-aligned."""
@@ -128,10 +132,16 @@ class Explainer:
         return Cells.of_equal_shares(spec.features_shape[1:], spec.input_shape[:3])
 
     def _of_window(
-        self, crops: Crops, view: View, logits: NDArray[np.float32], tubes: tuple[Tube, ...], timings: Timings
+        self,
+        crops: Crops,
+        view: View,
+        logits: NDArray[np.float32],
+        tubes: tuple[Tube, ...],
+        bias: NDArray[np.float32],
+        timings: Timings,
     ) -> Explanation:
         labels = [tube.label for tube in tubes]
-        errors = completeness_error(np.stack([tube.map for tube in tubes]), self._spec.bias[labels], logits[labels])
+        errors = completeness_error(np.stack([tube.map for tube in tubes]), bias, logits[labels])
         clip = crops.clip
         digest = hashlib.sha256(crops.frames.data).hexdigest()
         return Explanation(

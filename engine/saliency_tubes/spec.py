@@ -1,18 +1,17 @@
 """What a model file says of itself: the metadata of an exported ONNX, written and read in this one place.
 
-Four metadata keys, all under ``saliency_tubes.``:
+Metadata keys, all under ``saliency_tubes.``:
 
-    schema   the version of this layout, "1"
-    spec     JSON: geometry, preprocessing, labels, origin, versions, measured parity
-    weight   W of the linear classifier, (K, C), base64 of little-endian float32, row-major
-    bias     b of the linear classifier, (K,), the same way
+    schema         the version of this layout, "1"
+    spec           JSON: geometry, preprocessing, labels, origin, versions, measured parity
+    weight         W of the linear classifier, (K, C), base64 of little-endian float32, row-major
+    bias           b of the linear classifier, (K,), the same way
+    coverage       V, (t, h, w), where the pooling covers some places more often than others
+    hidden_weight  W1, (D, C), and hidden_bias, b1, (D,), where there is a hidden layer; W is (K, D) then
 """
 
-import base64
-import binascii
 import difflib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -22,12 +21,13 @@ from numpy.typing import NDArray
 
 from .choices import Layout, Precision
 from .errors import LabelError, ModelFileError
+from .head import Head, Hidden
+from .metadata import decode, encode, expect, floats, integers, text
 
 SCHEMA = "1"
 _PREFIX = "saliency_tubes."
 SCHEMA_KEY = _PREFIX + "schema"
 FILE_PRECISIONS = (Precision.FP32, Precision.FP16)
-_MAX_SIDE = 65_536
 _FEW = 5  # of many names, as many as a sentence can carry
 
 
@@ -76,9 +76,7 @@ class ModelSpec:
         layout: how the graph's convolutions are written down.
         precision: what the graph computes in, fp32 or fp16; its outputs are float32 all the same.
         storage: what the file keeps the network's large weights in, fp32 or fp16.
-        head: how features become logits; ``"mean-linear"`` is ``logits = W @ mean(features) + b``.
-        weight: W, (K, C) float32.
-        bias: b, (K,) float32.
+        head: how features become logits.
         labels: K class names, or None when the export was given none.
         checkpoint_name: file name of the weights that were exported.
         checkpoint_sha256: their SHA-256, in hexadecimal.
@@ -93,9 +91,7 @@ class ModelSpec:
     features_shape: tuple[int, int, int, int]
     layout: Layout
     precision: Precision
-    head: str
-    weight: NDArray[np.float32]
-    bias: NDArray[np.float32]
+    head: Head
     labels: tuple[str, ...] | None
     checkpoint_name: str
     checkpoint_sha256: str
@@ -106,7 +102,7 @@ class ModelSpec:
     @property
     def num_classes(self) -> int:
         """K, the number of classes."""
-        return int(self.weight.shape[0])
+        return self.head.num_classes
 
     @property
     def input_shape(self) -> tuple[int, int, int, int]:
@@ -127,11 +123,11 @@ class ModelSpec:
         Raises:
             LabelError: out of range, unknown, or the name, or its beginning, of several classes.
         """
-        text = str(label).strip()
+        asked = str(label).strip()
         try:
-            index = int(text)
+            index = int(asked)
         except ValueError:
-            return self._index_of_name(text)
+            return self._index_of_name(asked)
         if not 0 <= index < self.num_classes:
             raise LabelError(
                 f"label {index} is out of range: this model has {self.num_classes} classes, "
@@ -175,7 +171,8 @@ class ModelSpec:
             "layout": self.layout,
             "precision": self.precision,
             "storage": self.storage,
-            "head": self.head,
+            "head": self.head.kind,
+            "hidden_units": None if self.head.hidden is None else len(self.head.hidden.bias),
             "num_classes": self.num_classes,
             "labels": self.labels,
             "checkpoint_name": self.checkpoint_name,
@@ -186,11 +183,14 @@ class ModelSpec:
 
     def to_metadata(self) -> dict[str, str]:
         """The ONNX metadata entries that `from_metadata` reads back."""
+        head = self.head
+        arrays = {"weight": head.weight, "bias": head.bias, "coverage": head.coverage}
+        if head.hidden is not None:
+            arrays |= {"hidden_weight": head.hidden.weight, "hidden_bias": head.hidden.bias}
         return {
             SCHEMA_KEY: SCHEMA,
             _PREFIX + "spec": json.dumps(self.describe(), allow_nan=False, ensure_ascii=False),
-            _PREFIX + "weight": _encode(self.weight),
-            _PREFIX + "bias": _encode(self.bias),
+            **{_PREFIX + name: encode(array) for name, array in arrays.items() if array is not None},
         }
 
     @classmethod
@@ -221,36 +221,34 @@ class ModelSpec:
 
     @classmethod
     def _from_metadata(cls, metadata: Mapping[str, str]) -> "ModelSpec":
-        document = _expect(json.loads(metadata[_PREFIX + "spec"]), dict, "spec")
-        shape = _integers(document["features_shape"], 4, "features_shape")
-        classes = _integers([document["num_classes"]], 1, "num_classes")[0]
-        preprocessing = _expect(document["preprocessing"], dict, "preprocessing")
+        document = expect(json.loads(metadata[_PREFIX + "spec"]), dict, "spec")
+        shape = integers(document["features_shape"], 4, "features_shape")
+        classes = integers([document["num_classes"]], 1, "num_classes")[0]
+        preprocessing = expect(document["preprocessing"], dict, "preprocessing")
         labels = document["labels"]
         parity = document["parity"]
         spec = cls(
-            architecture=_text(document["architecture"], "architecture"),
-            frames=_integers([document["frames"]], 1, "frames")[0],
-            sampling=_text(document["sampling"], "sampling"),
+            architecture=text(document["architecture"], "architecture"),
+            frames=integers([document["frames"]], 1, "frames")[0],
+            sampling=text(document["sampling"], "sampling"),
             preprocessing=_preprocessing(preprocessing),
             features_shape=(shape[0], shape[1], shape[2], shape[3]),
-            layout=Layout(_text(document["layout"], "layout")),
-            precision=Precision(_text(document.get("precision", Precision.FP32), "precision")),
-            storage=Precision(_text(document.get("storage", document.get("precision", Precision.FP32)), "storage")),
-            head=_text(document["head"], "head"),
-            weight=_decode(metadata[_PREFIX + "weight"], (classes, shape[0]), "weight"),
-            bias=_decode(metadata[_PREFIX + "bias"], (classes,), "bias"),
+            layout=Layout(text(document["layout"], "layout")),
+            precision=Precision(text(document.get("precision", Precision.FP32), "precision")),
+            storage=Precision(text(document.get("storage", document.get("precision", Precision.FP32)), "storage")),
+            head=_head(metadata, document, classes, shape),
             labels=None if labels is None else _labels(labels, classes),
-            checkpoint_name=_text(document["checkpoint_name"], "checkpoint_name"),
-            checkpoint_sha256=_text(document["checkpoint_sha256"], "checkpoint_sha256"),
+            checkpoint_name=text(document["checkpoint_name"], "checkpoint_name"),
+            checkpoint_sha256=text(document["checkpoint_sha256"], "checkpoint_sha256"),
             versions=tuple(
-                (_text(k, "versions"), _text(v, "versions"))
-                for k, v in _expect(document["versions"], dict, "versions").items()
+                (text(k, "versions"), text(v, "versions"))
+                for k, v in expect(document["versions"], dict, "versions").items()
             ),
-            parity=None if parity is None else _parity(_expect(parity, dict, "parity")),
+            parity=None if parity is None else _parity(expect(parity, dict, "parity")),
         )
         for name, known, found in (
             ("sampling", ("uniform",), spec.sampling),
-            ("head", ("mean-linear",), spec.head),
+            ("head", (spec.head.kind,), text(document["head"], "head")),
             ("precision", FILE_PRECISIONS, spec.precision),
             ("storage", FILE_PRECISIONS, spec.storage),
         ):
@@ -267,61 +265,29 @@ def stored_precision(metadata: Mapping[str, str]) -> Precision:
         return Precision.FP32
 
 
-def _encode(values: NDArray[np.float32]) -> str:
-    return base64.b64encode(np.ascontiguousarray(values, dtype="<f4").tobytes()).decode("ascii")
+def _head(metadata: Mapping[str, str], document: Mapping[str, Any], classes: int, shape: tuple[int, ...]) -> Head:
+    def array(name: str, *sides: int) -> NDArray[np.float32]:
+        return decode(metadata[_PREFIX + name], sides, name)
 
-
-def _decode(text: str, shape: tuple[int, ...], name: str) -> NDArray[np.float32]:
-    try:
-        data = base64.b64decode(text, validate=True)
-    except binascii.Error as error:
-        raise ValueError(f"{name} is not base64") from error
-    if len(data) != 4 * math.prod(shape):
-        raise ValueError(f"{name} holds {len(data)} bytes, expected {4 * math.prod(shape)} for shape {shape}")
-    values = np.frombuffer(data, dtype="<f4").reshape(shape).astype(np.float32)
-    if not np.isfinite(values).all():
-        raise ValueError(f"{name} holds values that are not finite")
-    return values
-
-
-def _expect(value: Any, kind: type[Any], name: str) -> Any:
-    if not isinstance(value, kind):
-        raise TypeError(f"{name} is {type(value).__name__}, expected {kind.__name__}")
-    return value
-
-
-def _text(value: Any, name: str) -> str:
-    text: str = _expect(value, str, name)
-    if not text.isprintable():  # these strings reach terminals, pages and file names
-        raise ValueError(f"{name} holds characters that cannot be printed")
-    return text
-
-
-def _integers(values: Any, count: int, name: str) -> tuple[int, ...]:
-    items = _expect(values, list, name)
-    if len(items) != count or not all(type(i) is int and 0 < i <= _MAX_SIDE for i in items):
-        raise ValueError(f"{name} is {items!r:.60}, expected {count} whole number(s) from 1 to {_MAX_SIDE}")
-    return tuple(items)
-
-
-def _floats(values: Any, name: str) -> tuple[float, ...]:
-    items = _expect(values, list, name)
-    if not all(type(i) in (int, float) and math.isfinite(i) for i in items):
-        raise ValueError(f"{name} is {items!r:.60}, expected finite numbers")
-    return tuple(float(i) for i in items)
+    hidden, inputs = None, shape[0]
+    if document.get("hidden_units") is not None:
+        (inputs,) = integers([document["hidden_units"]], 1, "hidden_units")
+        hidden = Hidden(array("hidden_weight", inputs, shape[0]), array("hidden_bias", inputs))
+    coverage = array("coverage", *shape[1:]) if _PREFIX + "coverage" in metadata else None
+    return Head(array("weight", classes, inputs), array("bias", classes), coverage, hidden)
 
 
 def _preprocessing(document: Mapping[str, Any]) -> Preprocessing:
-    resize = _integers(document["resize_hw"], 2, "resize_hw")
-    crop = _integers(document["crop_hw"], 2, "crop_hw")
-    mean = _floats(document["mean"], "mean")
-    std = _floats(document["std"], "std")
+    resize = integers(document["resize_hw"], 2, "resize_hw")
+    crop = integers(document["crop_hw"], 2, "crop_hw")
+    mean = floats(document["mean"], "mean")
+    std = floats(document["std"], "std")
     if crop[0] > resize[0] or crop[1] > resize[1]:
         raise ValueError(f"the crop {crop} is larger than the resized frame {resize}")
     if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
         raise ValueError("mean and std must be three numbers each, std positive")
     return Preprocessing(
-        name=_text(document["name"], "preprocessing"),
+        name=text(document["name"], "preprocessing"),
         resize_hw=(resize[0], resize[1]),
         crop_hw=(crop[0], crop[1]),
         mean=(mean[0], mean[1], mean[2]),
@@ -331,12 +297,12 @@ def _preprocessing(document: Mapping[str, Any]) -> Preprocessing:
 
 def _parity(document: Mapping[str, Any]) -> Parity:
     numbers = ("tolerance", "logits_abs", "logits_rel", "features_abs", "features_rel", "completeness")
-    values = _floats([document[name] for name in numbers], "parity")
-    return Parity(_text(document["reference"], "parity"), *values)
+    values = floats([document[name] for name in numbers], "parity")
+    return Parity(text(document["reference"], "parity"), *values)
 
 
 def _labels(values: Any, classes: int) -> tuple[str, ...]:
-    labels: Sequence[Any] = _expect(values, list, "labels")
+    labels: Sequence[Any] = expect(values, list, "labels")
     if len(labels) != classes:
         raise ValueError(f"there are {len(labels)} labels for {classes} classes")
-    return tuple(_text(label, "labels") for label in labels)
+    return tuple(text(label, "labels") for label in labels)

@@ -11,7 +11,7 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from .activation import class_activation_map, completeness_error, relative_completeness
+from .activation import completeness_error, relative_completeness
 from .crops import Crops, stream_crops, unsettled
 from .pipeline import ahead
 from .sampling import Window
@@ -75,7 +75,7 @@ class Surveyor:
         self._run, self._batch, self._progress = run, batch, progress
         self._sum = np.zeros(spec.num_classes)
         self._logits: dict[Window, NDArray[np.float32]] = {}
-        self._maps: dict[Window, dict[int, NDArray[np.float32]]] = {}
+        self._maps: dict[Window, dict[int, tuple[NDArray[np.float32], np.float32]]] = {}  # and what they leave out
         self._digests: dict[Window, bytes] = {}
         self._times: dict[int, float] = {}
         self._size_wh = (0, 0)
@@ -131,15 +131,18 @@ class Surveyor:
         ranks = self._view.wanted.ranks
         spare = highest(logits, ranks + _SPARE) + highest(self._sum, ranks + _SPARE) if ranks else []
         labels = list(dict.fromkeys([*wanted, *spare]))
-        maps = class_activation_map(features, self._spec.weight[labels])
-        self._maps[crops.window] = {label: one.copy() for label, one in zip(labels, maps, strict=True)}
+        found = self._spec.head.maps(features, np.array(labels, dtype=np.intp))
+        self._maps[crops.window] = {
+            label: (one.copy(), bias) for label, one, bias in zip(labels, found.maps, found.bias, strict=True)
+        }
 
     def _found(self, windows: tuple[Window, ...], labels: list[int]) -> Survey:
         logits = np.stack([self._logits[window] for window in windows])
-        maps = [[self._maps[window][label] for window in windows] for label in labels]
+        kept = [[self._maps[window][label] for window in windows] for label in labels]
+        maps = [[one for one, _ in of_label] for of_label in kept]
         errors = [
-            completeness_error(np.stack(of_label), self._spec.bias[[label]], logits[:, label])
-            for label, of_label in zip(labels, maps, strict=True)
+            completeness_error(np.stack(of_label), np.array([bias for _, bias in pairs]), logits[:, label])
+            for label, of_label, pairs in zip(labels, maps, kept, strict=True)
         ]
         digest = hashlib.sha256(b"".join(self._digests[window] for window in windows))
         return Survey(

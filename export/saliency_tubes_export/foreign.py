@@ -99,7 +99,7 @@ def export_onnx(
     set_input(model, clip, 1)
     say("looking for pooling and classifier")
     tail = find_tail(model, hints.logits, hints.features)
-    names = None if labels is None else read_labels(labels, len(tail.bias))
+    names = None if labels is None else read_labels(labels, tail.head.num_classes)
     original = _original(network, theirs, clip, tail)
     _take_apart(model, clip, tail)
     absorb_scale(model, preprocessing)
@@ -111,9 +111,7 @@ def export_onnx(
         features_shape=tail.features_shape,
         layout=layout,
         precision=Precision.FP32,
-        head="mean-linear",
-        weight=tail.weight,
-        bias=tail.bias,
+        head=tail.head,
         labels=names,
         checkpoint_name=_printable(network.name),
         checkpoint_sha256=sha256,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from saliency_tubes.activation import class_activation_map, completeness_error
+from saliency_tubes.activation import completeness_error
 from saliency_tubes.choices import Precision
 from saliency_tubes.errors import ParityError
 from saliency_tubes.session import Session, open_session
@@ -95,8 +95,8 @@ def measure(original: Original, path: Path, spec: ModelSpec) -> ParityReport:
     with np.errstate(invalid="ignore"):  # infinite values, as float16 may give, become NaN here, and do not pass
         logits_abs, logits_rel = _difference(ours.logits, logits)
         features_abs, features_rel = _difference(ours.features, features)
-        maps = class_activation_map(ours.features[0], spec.weight)
-        completeness = completeness_error(maps, spec.bias, ours.logits[0]).max() / np.abs(ours.logits[0]).max()
+        found = spec.head.maps(ours.features[0], np.arange(spec.num_classes))
+        completeness = completeness_error(found.maps, found.bias, ours.logits[0]).max() / np.abs(ours.logits[0]).max()
     parity = Parity(
         reference=original.name,
         tolerance=TOLERANCES[spec.precision, spec.storage],

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,6 +15,7 @@ from onnx.external_data_helper import uses_external_data
 from onnx.shape_inference import InferenceError
 from saliency_tubes.choices import choice
 from saliency_tubes.errors import ModelFileError, OptionError, OutputError, first_line
+from saliency_tubes.head import Head
 from saliency_tubes.replacing import replacing_file
 from saliency_tubes.spec import ModelSpec
 
@@ -63,7 +65,7 @@ def randomise(model: Path, output: Path, seed: int, layers: Layers | str = Layer
     network, spec = _read(model)
     shuffled = replace(
         spec,
-        weight=_permuted(spec.weight, seed, "classifier"),
+        head=_permuted_head(spec.head, seed),
         checkpoint_name=f"{spec.checkpoint_name} ({chosen} permuted, seed {seed})",
         parity=None,
     )
@@ -110,14 +112,33 @@ def _permute_initializers(graph: onnx.GraphProto, seed: int) -> int:
 
 
 def _add_classifier(graph: onnx.GraphProto, spec: ModelSpec) -> None:
-    """Let the logits be computed from the features with the weights of `spec`, however that was done before."""
-    weight, bias = _OURS + "weight", _OURS + "bias"
-    graph.initializer.append(numpy_helper.from_array(spec.weight, weight))
-    graph.initializer.append(numpy_helper.from_array(spec.bias, bias))
-    graph.node.append(helper.make_node("GlobalAveragePool", ["features"], [_OURS + "pooled"]))
-    graph.node.append(helper.make_node("Flatten", [_OURS + "pooled"], [_OURS + "flat"]))
-    graph.node.append(helper.make_node("Gemm", [_OURS + "flat", weight, bias], ["logits"], transB=1))
+    """Let the logits be computed from the features with the head of `spec`, however that was done before."""
+    head = spec.head
+
+    def add(kind: str, output: str, *inputs: str | NDArray[np.float32], **attributes: Any) -> str:
+        names = []
+        for one in inputs:
+            name = one if isinstance(one, str) else f"{_OURS}weight_{len(graph.initializer)}"
+            if not isinstance(one, str):
+                graph.initializer.append(numpy_helper.from_array(one, name))
+            names.append(name)
+        graph.node.append(helper.make_node(kind, names, [output], **attributes))
+        return output
+
+    covered = "features" if head.coverage is None else add("Mul", _OURS + "covered", "features", head.coverage)
+    flat = add("Flatten", _OURS + "flat", add("GlobalAveragePool", _OURS + "pooled", covered))
+    if head.hidden is not None:
+        hidden = add("Gemm", _OURS + "hidden", flat, head.hidden.weight, head.hidden.bias, transB=1)
+        flat = add("Relu", _OURS + "active", hidden)
+    add("Gemm", "logits", flat, head.weight, head.bias, transB=1)
     del graph.value_info[:]  # some of it speaks of the old classifier
+
+
+def _permuted_head(head: Head, seed: int) -> Head:
+    hidden = head.hidden
+    if hidden is not None:
+        hidden = replace(hidden, weight=_permuted(hidden.weight, seed, "hidden"))
+    return replace(head, weight=_permuted(head.weight, seed, "classifier"), hidden=hidden)
 
 
 def _permuted(values: NDArray[np.float32], seed: int, name: str) -> NDArray[np.float32]:

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from numpy.typing import NDArray
 from onnx import TensorProto, helper
 from saliency_tubes.errors import TailError
+from saliency_tubes.head import Head
 
 from .convolution import attributes_of
 from .linear import KEEPS, LINEAR, affine, data_input, push
@@ -33,8 +33,7 @@ class Tail:
         channels_last: whether it is the latter.
         logits_rank: how many axes the logits have.
         softmax: the operator behind the logits that is left out, Softmax or LogSoftmax; None where there is none.
-        weight: W, (K, C) float32.
-        bias: b, (K,) float32; zeros where the classifier has none.
+        head: how what is averaged becomes the logits.
     """
 
     logits: str
@@ -43,8 +42,7 @@ class Tail:
     channels_last: bool
     logits_rank: int
     softmax: str | None
-    weight: NDArray[np.float32]
-    bias: NDArray[np.float32]
+    head: Head
 
 
 def find_tail(model: onnx.ModelProto, logits: str | None = None, features: str | None = None) -> Tail:
@@ -104,7 +102,7 @@ def expose(model: onnx.ModelProto, tail: Tail) -> None:
     drop_unused(graph, {"logits", "features"})
     del graph.value_info[:]
     del graph.output[:]
-    for name, shape in (("logits", (len(tail.bias),)), ("features", tail.features_shape)):
+    for name, shape in (("logits", (tail.head.num_classes,)), ("features", tail.features_shape)):
         graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape]))
 
 
@@ -160,8 +158,7 @@ class _Walk:
             channels_last,
             len(self.look.shapes[logits]),
             softmax,
-            np.ascontiguousarray(weight, np.float32),
-            np.ascontiguousarray(bias, np.float32),
+            Head(np.ascontiguousarray(weight, np.float32), np.ascontiguousarray(bias, np.float32)),
         )
 
     def _before_softmax(self) -> tuple[str, str | None]:

@@ -490,7 +490,7 @@ def test_a_stop_says_how_to_go_on() -> None:
 
 
 def test_a_constant_tube_has_a_thumbnail_and_no_numbers(place: Path, tmp_path: Path) -> None:
-    spec = tiny_spec(weight=np.zeros_like(tiny_spec().weight))
+    spec = tiny_spec(weight=np.zeros_like(tiny_spec().head.weight))
     batch = Batch(load_model(write_tiny(tmp_path / "flat.onnx", spec), "cpu"))
 
     assert counts(batch("v/a.mp4")) == (1, 0, 0)

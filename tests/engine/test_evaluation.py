@@ -175,7 +175,7 @@ class TestMeasuring:
         assert result.notes == ("the evidence is everywhere the network looks: where it is, is not measured",)
 
     def test_a_network_that_does_not_care_has_no_increase_and_no_drop(self, tmp_path: Path) -> None:
-        spec = tiny_spec(weight=np.zeros_like(tiny_spec().weight))
+        spec = tiny_spec(weight=np.zeros_like(tiny_spec().head.weight))
         blind = load_model(write_tiny(tmp_path / "blind.onnx", spec), "cpu")
 
         evaluation = evaluate(blind, scenes(), Options(methods=BOTH, fills=(Fill.BLUR,), steps=2))
@@ -318,7 +318,7 @@ class TestSanity:
         assert mean(evaluation, Method.TUBE, Metric.RANDOMISED_CORRELATION) == 0  # its maps are constant
 
     def test_another_network_is_refused(self, model: TubeModel, tmp_path: Path) -> None:
-        fewer = tiny_spec(weight=tiny_spec().weight[:4], bias=tiny_spec().bias[:4], labels=None)
+        fewer = tiny_spec(weight=tiny_spec().head.weight[:4], bias=tiny_spec().head.bias[:4], labels=None)
         other = load_model(write_tiny(tmp_path / "other.onnx", fewer), "cpu")
 
         with pytest.raises(OptionError, match=r"other\.onnx is no randomised .*bright\.onnx"):

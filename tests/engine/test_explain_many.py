@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from clips import moving_square, write_folder, write_video
 from numpy.typing import NDArray
-from saliency_tubes import Explanation, TubeModel, explainer, load_model, model
+from saliency_tubes import Explanation, TubeModel, head, load_model, model
 from saliency_tubes.errors import LabelError, ModelFileError, OptionError, OutputError, SaliencyTubesError, SourceError
 from saliency_tubes.session import Activations, Session
 
@@ -68,14 +68,14 @@ def test_a_batch_costs_one_run_and_one_set_of_products(
     loaded: TubeModel, videos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs, products = [], []
-    real_run, real_map = Session.run, explainer.class_activation_map
+    real_run, real_map = Session.run, head.class_activation_map
 
     def run(session: Session, frames: NDArray[np.uint8]) -> Activations:
         runs.append(len(frames))
         return real_run(session, frames)
 
     monkeypatch.setattr(Session, "run", run)
-    monkeypatch.setattr(explainer, "class_activation_map", lambda *a: products.append(1) or real_map(*a))
+    monkeypatch.setattr(head, "class_activation_map", lambda *a: products.append(1) or real_map(*a))
 
     list(loaded.explain_many(videos[:6], 0, batch=3))
 
@@ -217,7 +217,7 @@ def test_a_model_file_that_changed_under_it_is_noticed(tmp_path: Path, monkeypat
     monkeypatch.setattr(model, "usable_cores", lambda: 2)
     path = write_tiny(tmp_path / "tubes.onnx")
     loaded = load_model(path, "cpu")
-    write_tiny(path, tiny_spec(bias=tiny_spec().bias + np.float32(1)))
+    write_tiny(path, tiny_spec(bias=tiny_spec().head.bias + np.float32(1)))
 
     with pytest.raises(ModelFileError, match="has changed since it was loaded: load it again"):
         loaded.explain_many([moving_square(8)], 0)

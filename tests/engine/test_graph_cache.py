@@ -77,7 +77,7 @@ def test_another_file_under_the_same_name_is_not_mistaken_for_the_old_one(
     model: Path, cache: GraphCache, loaded: list[Path]
 ) -> None:
     old, spec = logits(model, cache), tiny_spec()
-    write_tiny(model, replace(spec, weight=2 * spec.weight))
+    write_tiny(model, replace(spec, head=replace(spec.head, weight=2 * spec.head.weight)))
 
     new, again = logits(model, cache), logits(model, cache)
 
@@ -127,7 +127,9 @@ def test_a_file_written_in_place_with_its_time_set_back_is_another(
 ) -> None:
     opened(model, cache)
     before, spec = model.stat(), tiny_spec()
-    other = write_tiny(model.with_name("other.onnx"), replace(spec, bias=spec.bias + np.float32(1))).read_bytes()
+    other = write_tiny(
+        model.with_name("other.onnx"), replace(spec, head=replace(spec.head, bias=spec.head.bias + np.float32(1)))
+    ).read_bytes()
     assert len(other) == before.st_size
     model.write_bytes(other)
     os.utime(model, ns=(before.st_atime_ns, before.st_mtime_ns))
@@ -191,7 +193,7 @@ def test_only_the_latest_entries_are_kept_and_nothing_foreign_is_touched(tmp_pat
 
     spec = tiny_spec()
     models = [
-        write_tiny(tmp_path / f"{i}.onnx", replace(spec, bias=spec.bias + np.float32(i)))
+        write_tiny(tmp_path / f"{i}.onnx", replace(spec, head=replace(spec.head, bias=spec.head.bias + np.float32(i))))
         for i in range(graph_cache._KEPT + 2)
     ]
     mine = cache.folder / "mine"

@@ -51,7 +51,7 @@ def test_maps_add_up_to_the_logits(model: TubeModel) -> None:
     explanation = model.explain(moving_square(20), label=range(5))
 
     for tube in explanation.tubes:
-        total = tube.map.mean() + model.spec.bias[tube.label]
+        total = tube.map.mean() + model.spec.head.bias[tube.label]
         assert total == pytest.approx(explanation.logits[tube.label], abs=1e-5)
     assert explanation.completeness < 1e-5
 
@@ -304,7 +304,7 @@ def test_activations_are_what_an_explanation_is_made_of(model: TubeModel) -> Non
     assert found.features.dtype == np.float32
     for explanation, logits, features in zip(explanations, found.logits, found.features, strict=True):
         np.testing.assert_allclose(logits, explanation.logits, rtol=1e-5, atol=1e-6)
-        own = np.einsum("c,cthw->thw", model.spec.weight[explanation.tube.label], features)
+        own = np.einsum("c,cthw->thw", model.spec.head.weight[explanation.tube.label], features)
         np.testing.assert_allclose(own, explanation.tube.map, rtol=1e-4, atol=1e-5)
 
 

@@ -32,8 +32,8 @@ def test_metadata_round_trip(changes: dict[str, object]) -> None:
     again = ModelSpec.from_metadata(spec.to_metadata())
 
     assert again.describe() == spec.describe()
-    np.testing.assert_array_equal(again.weight, spec.weight)
-    np.testing.assert_array_equal(again.bias, spec.bias)
+    np.testing.assert_array_equal(again.head.weight, spec.head.weight)
+    np.testing.assert_array_equal(again.head.bias, spec.head.bias)
 
 
 def test_a_file_that_says_nothing_of_its_precision_is_float32() -> None:
@@ -62,8 +62,8 @@ def test_weights_are_stored_as_little_endian_float32() -> None:
 
     stored = base64.b64decode(spec.to_metadata()["saliency_tubes.weight"])
 
-    assert stored[:4] == np.array(spec.weight[0, 0], dtype="<f4").tobytes()
-    assert len(stored) == 4 * spec.weight.size
+    assert stored[:4] == np.array(spec.head.weight[0, 0], dtype="<f4").tobytes()
+    assert len(stored) == 4 * spec.head.weight.size
 
 
 def test_a_plain_onnx_file_is_told_how_to_be_exported() -> None:

@@ -69,8 +69,8 @@ def test_metadata_carries_the_classifier_the_origin_and_the_parity(exported_mode
     spec = spec_of(exported_model)
     classifier = load_checkpoint(checkpoint_path).network.classifier
 
-    np.testing.assert_array_equal(spec.weight, classifier.weight.detach())
-    np.testing.assert_array_equal(spec.bias, classifier.bias.detach())
+    np.testing.assert_array_equal(spec.head.weight, classifier.weight.detach())
+    np.testing.assert_array_equal(spec.head.bias, classifier.bias.detach())
     assert spec.checkpoint_name == "weights.pth"
     assert spec.preprocessing == preset(Norm.SALIENCY_TUBES, SIZE)
     assert spec.parity is not None
@@ -85,7 +85,7 @@ def test_maps_of_all_classes_add_up_to_the_logits(exported_model: Path) -> None:
     explanation = load_model(exported_model, "cpu").explain(clip, range(CLASSES))
 
     for tube in explanation.tubes:
-        total = tube.map.mean(dtype=np.float64) + explanation.spec.bias[tube.label]
+        total = tube.map.mean(dtype=np.float64) + explanation.spec.head.bias[tube.label]
         assert total == pytest.approx(explanation.logits[tube.label], abs=1e-5)
 
 

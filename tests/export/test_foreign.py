@@ -149,7 +149,7 @@ def test_a_classifier_becomes_a_model_file_that_computes_the_same(name: str, tmp
     explanation = load_model(tmp_path / "tubes.onnx", "cpu").explain(frames[0], range(K))
     for tube in explanation.tubes:
         assert tube.map.shape == FEATURES[1:]
-        total = tube.map.mean(dtype=np.float64) + explanation.spec.bias[tube.label]
+        total = tube.map.mean(dtype=np.float64) + explanation.spec.head.bias[tube.label]
         assert total == pytest.approx(
             explanation.logits[tube.label], abs=1e-4 * float(np.abs(explanation.logits).max())
         )
@@ -188,8 +188,8 @@ def test_weights_are_the_graphs_own(tmp_path: Path) -> None:
 
     spec = load_model(tmp_path / "tubes.onnx", "cpu").spec
     weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
-    np.testing.assert_array_equal(spec.weight, weights["w"])
-    np.testing.assert_array_equal(spec.bias, weights["b"])
+    np.testing.assert_array_equal(spec.head.weight, weights["w"])
+    np.testing.assert_array_equal(spec.head.bias, weights["b"])
 
 
 @pytest.mark.parametrize("first", ["Conv", "Relu"])
@@ -344,7 +344,7 @@ def test_weights_beside_the_network_are_read(tmp_path: Path) -> None:
     export_onnx(external(tmp_path, "net.data"), tmp_path / "tubes.onnx", I3D)
     (tmp_path / "net.data").unlink()
 
-    assert load_model(tmp_path / "tubes.onnx", "cpu").spec.weight.shape == (K, C)
+    assert load_model(tmp_path / "tubes.onnx", "cpu").spec.head.weight.shape == (K, C)
 
 
 @pytest.mark.parametrize("location", ["../outside.data", "/outside.data", "link.data"])
@@ -543,7 +543,7 @@ def test_of_two_heads_one_is_chosen(tmp_path: Path) -> None:
     export_onnx(network, tmp_path / "tubes.onnx", I3D, hints=GraphHints(logits="z", features="relu"))
 
     spec = load_model(tmp_path / "tubes.onnx", "cpu").spec
-    np.testing.assert_array_equal(spec.bias, np.zeros(K))
+    np.testing.assert_array_equal(spec.head.bias, np.zeros(K))
     with pytest.raises(TailError, match="computes no tensor called 'nowhere', which --logits names"):
         export_onnx(network, tmp_path / "tubes.onnx", I3D, hints=GraphHints(logits="nowhere"))
     with pytest.raises(TailError, match="no average pooling stands between flat and z"):

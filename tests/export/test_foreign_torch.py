@@ -103,7 +103,7 @@ def test_networks_of_pytorch_give_the_same_logits(kind: type[R3D], dynamic: bool
 
     explanation = load_model(tmp_path / "tubes.onnx", "cpu").explain(frames[0], range(K))
     for tube in explanation.tubes:
-        total = tube.map.mean(dtype=np.float64) + explanation.spec.bias[tube.label]
+        total = tube.map.mean(dtype=np.float64) + explanation.spec.head.bias[tube.label]
         assert total == pytest.approx(explanation.logits[tube.label], abs=1e-4 * float(abs(explanation.logits).max()))
 
 
@@ -115,7 +115,7 @@ def test_mfnet_goes_the_same_way(checkpoint_path: Path, exported_model: Path, tm
 
     ours, before = (load_model(path, "cpu") for path in (tmp_path / "tubes.onnx", exported_model))
     assert ours.spec.layout is before.spec.layout is Layout.BLOCKED
-    np.testing.assert_array_equal(ours.spec.weight, before.spec.weight)
+    np.testing.assert_array_equal(ours.spec.head.weight, before.spec.head.weight)
     operators = [
         [node.op_type for node in onnx.load(path).graph.node] for path in (tmp_path / "tubes.onnx", exported_model)
     ]

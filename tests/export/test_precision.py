@@ -323,7 +323,7 @@ def test_the_classifier_of_a_file_of_stored_halves_is_the_checkpoints(stored_mod
 
     classifiers = weights.pop("classifier.weight")
     assert classifiers.dtype == np.float32
-    np.testing.assert_array_equal(classifiers, load_model(stored_model, "cpu").spec.weight)
+    np.testing.assert_array_equal(classifiers, load_model(stored_model, "cpu").spec.head.weight)
     assert {array.dtype for array in weights.values() if array.size >= 4096} == {np.dtype(np.float16)}
 
 

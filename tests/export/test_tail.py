@@ -135,13 +135,13 @@ def test_pool_and_linear_are_found_and_add_up_to_the_logits(name: str) -> None:
 
     assert tail.features == "relu"
     assert tail.features_shape == SHAPE
-    np.testing.assert_allclose(tail.weight, W, rtol=1e-6)
-    np.testing.assert_allclose(tail.bias, bias, rtol=1e-5)
+    np.testing.assert_allclose(tail.head.weight, W, rtol=1e-6)
+    np.testing.assert_allclose(tail.head.bias, bias, rtol=1e-5)
     expose(model, tail)
     onnx.checker.check_model(model, full_check=True)
     clip = RNG.standard_normal((2, 3, *SHAPE[1:])).astype(np.float32)
     logits, features = onnx.reference.ReferenceEvaluator(model).run(None, {"clip": clip})
-    np.testing.assert_allclose(logits, features.mean(axis=(2, 3, 4)) @ tail.weight.T + tail.bias, atol=1e-5)
+    np.testing.assert_allclose(logits, features.mean(axis=(2, 3, 4)) @ tail.head.weight.T + tail.head.bias, atol=1e-5)
 
 
 LINEAR: Node = ("Gemm", ["flat", "w", "b"], "y", {"transB": 1})

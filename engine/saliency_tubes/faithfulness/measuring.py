@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..activation import class_activation_map
 from ..choices import Fill
 from ..errors import ModelFileError
 from ..explanation import Explanation, softmax
@@ -113,7 +112,7 @@ class Measurer:
         try:
             if look.is_window:  # its frames are at hand
                 features = randomised.activations(look.frames[None]).features[0]
-                other = class_activation_map(features, randomised.spec.weight[label])
+                other = randomised.spec.head.maps(features, np.array([label])).maps[0]
             else:
                 other = self._explain(randomised, look.explanation.source, label).tube.map
         except ModelFileError as error:  # shuffled weights may overflow
