@@ -17,9 +17,10 @@ from saliency_tubes.presets import preset
 from saliency_tubes.session import Session, open_session
 from saliency_tubes_export import reference
 from saliency_tubes_export.checkpoint import load_checkpoint
+from saliency_tubes_export.expose import expose
 from saliency_tubes_export.graph import absorb_scale, add_prefix
 from saliency_tubes_export.layout import ALL_REWRITES, Rewrite, relayout
-from saliency_tubes_export.tail import expose, find_tail
+from saliency_tubes_export.tail import find_tail
 from saliency_tubes_export.torch_graph import plain_classifier
 
 from .harness import Result, Row, TimesFaster

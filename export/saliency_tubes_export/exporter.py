@@ -16,13 +16,14 @@ from saliency_tubes.replacing import replacing_file
 from saliency_tubes.spec import FILE_PRECISIONS, ModelSpec
 
 from .checkpoint import Checkpoint, load_checkpoint
+from .expose import expose
 from .graph import HALF_UNIT, absorb_scale, add_prefix
 from .labels import read_labels
 from .layout import relayout
 from .mfnet3d import ARCHITECTURE, MFNet3D
 from .parity import Original, ParityReport, measure
 from .precision import storage_of, store_half, to_half, with_rounding
-from .tail import Tail, expose, find_tail
+from .tail import Tail, find_tail
 from .torch_graph import plain_classifier
 from .writing import check_output, write_model
 

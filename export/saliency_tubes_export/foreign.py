@@ -18,6 +18,7 @@ from saliency_tubes.spec import ModelSpec
 
 from .clip_input import ClipInput, find_clip_input, free_batch, set_input, to_channels_first
 from .convolution import attributes_of
+from .expose import expose
 from .graph import absorb_scale, add_prefix, take_rgb
 from .labels import read_labels
 from .layout import relayout
@@ -25,7 +26,7 @@ from .lookup import Lookup
 from .onnx_file import NEW_OPSET, OLDEST_OPSET, modernised, opset_of, read_classifier
 from .parity import Original, ParityReport, measure
 from .precision import storage_of, store_half
-from .tail import TO_CHANNELS_FIRST, Tail, expose, find_tail
+from .tail import Tail, find_tail
 from .writing import check_output, write_model
 
 _THEIRS = "network/"  # before every name of theirs, so that none is one of ours
@@ -68,7 +69,7 @@ def export_onnx(
     """Write a self-sufficient model file of an ONNX classifier from any framework, if it computes what that computes.
 
     Args:
-        network: an ONNX file of a 3-D CNN that ends in global average pooling and linear layers; see `find_tail`.
+        network: an ONNX file of a 3-D CNN whose features are averaged and weighed; see `find_tail`.
         output: the ONNX file to write. What stood there is replaced only once the new file has passed.
         pixels: how the network's frames were prepared.
         labels: class names; see `read_labels`.
@@ -137,7 +138,8 @@ def _take_apart(model: onnx.ModelProto, clip: ClipInput, tail: Tail) -> None:
             "of any length"
         )
     onnx.compose.add_prefix(model, _THEIRS, inplace=True)
-    expose(model, replace(tail, logits=_THEIRS + tail.logits, features=_THEIRS + tail.features))
+    pathways = tuple(replace(one, tensor=_THEIRS + one.tensor) for one in tail.pathways)
+    expose(model, replace(tail, logits=_THEIRS + tail.logits, pathways=pathways))
     to_channels_first(model, clip, "clip")
     if clip.channels is ChannelOrder.BGR:
         take_rgb(model)
@@ -197,12 +199,13 @@ def _original(path: Path, model: onnx.ModelProto, clip: ClipInput, tail: Tail) -
     """The graph as it came, with its logits and what it pools for outputs, clip by clip in ONNX Runtime."""
     twin = _copy(model)
     computed = {name for node in twin.graph.node for name in node.output}
-    if missing := {tail.logits, tail.features} - computed:
+    outputs = (tail.logits, *(one.tensor for one in tail.pathways))
+    if missing := set(outputs) - computed:
         raise ExportError(
             f"{path}: upgrading the opset has renamed {missing.pop()}: export it again with a newer opset"
         )
     del twin.graph.output[:]
-    for name in (tail.logits, tail.features):
+    for name in outputs:
         twin.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     options = ort.SessionOptions()
     options.log_severity_level = _LOG_NOTHING
@@ -218,18 +221,17 @@ def _original(path: Path, model: onnx.ModelProto, clip: ClipInput, tail: Tail) -
             raise ExportError(
                 f"ONNX Runtime cannot run {path} on a clip of {'x'.join(map(str, clip.shape))}: {first_line(error)}"
             ) from error
-        logits, features = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
-        return logits.reshape(len(clips), -1), features.transpose(TO_CHANNELS_FIRST) if tail.channels_last else features
+        logits, *tensors = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
+        return logits.reshape(len(clips), -1), tail.features(tensors)
 
     return Original(f"the original graph in ONNX Runtime {ort.__version__}", run)
 
 
 def _findings(model: onnx.ModelProto, clip: ClipInput, tail: Tail) -> list[str]:
     """What was made of the graph, as sentences."""
-    last = ", channels last" if tail.channels_last else ""
-    found = [
-        f"input {clip.name} in {clip.layout} {clip.channels}, features {tail.features}{last}, logits {tail.logits}"
-    ]
+    found = [f"input {clip.name} in {clip.layout} {clip.channels}, {_features(tail)}, logits {tail.logits}"]
+    if tail.head.kind != "mean-linear":
+        found.append(f"head {tail.head.kind}")
     if tail.softmax is not None:
         found.append(f"{tail.softmax} at the end is left out: a tube explains logits")
     if clip.fixed_batch:
@@ -237,6 +239,15 @@ def _findings(model: onnx.ModelProto, clip: ClipInput, tail: Tail) -> list[str]:
     if (opset := opset_of(model)) < OLDEST_OPSET:
         found.append(f"opset {opset} was upgraded to {NEW_OPSET}")
     return found
+
+
+def _features(tail: Tail) -> str:
+    """What is averaged, in words."""
+    said = []
+    for one in tail.pathways:
+        last = ", channels last" if one.channel_axis == len(one.shape) - 1 else ""
+        said.append(f"{one.tensor} ({one.shape[1]} steps of time)" if len(tail.pathways) > 1 else f"{one.tensor}{last}")
+    return f"features {' and '.join(said)}"
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:

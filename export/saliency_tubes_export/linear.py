@@ -1,74 +1,71 @@
-"""What stands between the pooling and the logits, as one linear map: the basis is pushed through it, node by node.
+"""What the end of a graph computes, in double precision, node by node: linear layers, averages, and what moves values.
 
 Double precision keeps the composition of two layers, or of a layer and its bias, exact to float32.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 
 from .convolution import attributes_of
-from .lookup import Lookup, averaged_axes
+from .lookup import Lookup
+from .pooling import averaged, averages
 
 # What changes neither the values nor their order within a clip.
 KEEPS = {"Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Cast"}
+MOVES = KEEPS | {"Transpose"}
+WEIGHTS = {"Gemm", "MatMul", "Conv"}
 _ARITHMETIC = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}
-LINEAR = {"Gemm", "MatMul", "Conv", *_ARITHMETIC}
+LINEAR = {*WEIGHTS, *_ARITHMETIC, "BatchNormalization"}
 
 _Values = NDArray[np.float64]
 
 
-def data_input(node: onnx.NodeProto, look: Lookup) -> str:
-    """The one computed tensor that a node of `KEEPS`, `LINEAR` or an average works on.
+def data_inputs(node: onnx.NodeProto, look: Lookup) -> list[str]:
+    """The computed tensors that a node works on: one, or more for a Concat.
 
     Raises:
-        TailError: it combines two.
+        TailError: it combines two in another way.
     """
+    if node.op_type == "Concat":
+        return [str(name) for name in node.input]
     if node.op_type not in _ARITHMETIC:
-        return str(node.input[0])
+        return [str(node.input[0])]
     computed = [str(name) for name in node.input if look.constant(name) is None]
     if len(computed) != 1:
         raise look.error(f"{node.op_type} {node.output[0]} combines two computed tensors", node)
-    return computed[0]
+    return computed
 
 
-def push(nodes: Sequence[onnx.NodeProto], values: _Values, look: Lookup) -> _Values:
-    """What a chain of nodes makes of values.
+def evaluate(nodes: Iterable[onnx.NodeProto], values: dict[str, _Values], look: Lookup) -> dict[str, _Values]:
+    """What nodes make of values.
 
     Args:
-        nodes: in the graph's order, each working on the output of the one before.
-        values: (B, ...), B of what the first works on.
+        nodes: in the graph's order.
+        values: for B clips, by name: what the nodes begin with. A tensor's first axis is B, or B times what it is for
+            one clip.
         look: of the graph.
 
     Returns:
-        (B, ...), the output of the last.
+        The values of all tensors, the given ones among them.
 
     Raises:
         TailError: a node is not linear.
     """
+    values = dict(values)
     for node in nodes:
-        values = _step(node, values, look)
+        values[node.output[0]] = _step(node, [values[name] for name in data_inputs(node, look)], look)
     return values
 
 
-def affine(nodes: Sequence[onnx.NodeProto], shape: Sequence[int], look: Lookup) -> tuple[_Values, _Values]:
-    """W (K, C) and b (K,) of the chain from a pooled tensor of C values, in `shape`, to K logits.
-
-    Raises:
-        TailError: a node is not linear.
-    """
-    channels = int(np.prod(shape))
-    basis = np.concatenate([np.zeros((1, channels)), np.eye(channels)]).reshape(channels + 1, *shape)
-    images = push(nodes, basis, look).reshape(channels + 1, -1)
-    return (images[1:] - images[0]).T, images[0]
-
-
-def _step(node: onnx.NodeProto, x: _Values, look: Lookup) -> _Values:
-    if (axes := averaged_axes(node, look)) is not None:
-        keep = node.op_type != "ReduceMean" or attributes_of(node).get("keepdims", 1)
-        return np.asarray(x.mean(axis=axes, keepdims=bool(keep)))
+def _step(node: onnx.NodeProto, inputs: list[_Values], look: Lookup) -> _Values:
+    if node.op_type == "Concat":
+        return _joined(node, inputs, look)
+    (x,) = inputs
+    if averages(node, look):
+        return averaged(node, x, look)
     if node.op_type in KEEPS:
         return _reshaped(node, x, look)
     if node.op_type == "Transpose":
@@ -76,22 +73,38 @@ def _step(node: onnx.NodeProto, x: _Values, look: Lookup) -> _Values:
         if perm[0] != 0:
             raise look.error(f"Transpose {node.output[0]} moves the batch axis", node)
         return x.transpose(perm)
+    if node.op_type == "BatchNormalization":
+        return _batch_norm(node, x, look)
     if node.op_type in _ARITHMETIC:
         return _arithmetic(node, x, look)
-    if node.op_type in LINEAR:
+    if node.op_type in WEIGHTS:
         return _matrix(node, x, look)
     raise look.error(f"{node.op_type} {node.output[0]} stands between the pooling and the logits", node)
 
 
+def _joined(node: onnx.NodeProto, inputs: list[_Values], look: Lookup) -> _Values:
+    axis = attributes_of(node)["axis"] % inputs[0].ndim
+    if axis == 0:
+        raise look.error(f"Concat {node.output[0]} mixes the batch with other axes", node)
+    return np.concatenate(inputs, axis=axis)
+
+
 def _reshaped(node: onnx.NodeProto, x: _Values, look: Lookup) -> _Values:
-    shape = look.static(node.output[0])
-    if look.shapes[node.output[0]][0] not in (1, None) or x[0].size != np.prod(shape, dtype=int):
+    before, after = look.of_one_clip(node.input[0]), look.of_one_clip(node.output[0])
+    if np.prod(before, dtype=int) != np.prod(after, dtype=int) or len(x) % before[0]:
         raise look.error(f"{node.op_type} {node.output[0]} mixes the batch with other axes", node)
-    return x.reshape(len(x), *shape)
+    return x.reshape(len(x) // before[0] * after[0], *after[1:])
+
+
+def _batch_norm(node: onnx.NodeProto, x: _Values, look: Lookup) -> _Values:
+    scale, shift, mean, variance = (
+        look.needed(name).reshape(-1, *[1] * (x.ndim - 2)) for name in list(node.input)[1:5]
+    )
+    return np.asarray((x - mean) / np.sqrt(variance + attributes_of(node).get("epsilon", 1e-5)) * scale + shift)
 
 
 def _arithmetic(node: onnx.NodeProto, x: _Values, look: Lookup) -> _Values:
-    name = data_input(node, look)
+    (name,) = data_inputs(node, look)
     (other,) = (look.needed(one) for one in node.input if one != name)
     if other.ndim >= x.ndim and other.shape[0] != 1:
         raise look.error(f"{node.op_type} {node.output[0]} mixes the clips of a batch", node)
@@ -111,8 +124,9 @@ def _matrix(node: onnx.NodeProto, x: _Values, look: Lookup) -> _Values:
         return np.asarray(x @ matrix)
     if node.op_type == "Conv":
         spread = np.prod(matrix.shape[2:]) != 1 or any(attributes.get("pads", [0]))
-        if spread or attributes.get("group", 1) != 1:
-            raise look.error(f"Conv {node.output[0]} behind the pooling is not a 1x1x1 convolution", node)
+        strided = any(step != 1 for step in attributes.get("strides", [1]))
+        if spread or strided or attributes.get("group", 1) != 1:
+            raise look.error(f"Conv {node.output[0]} is not a 1x1x1 convolution of all channels", node)
         made = np.moveaxis(np.tensordot(x, matrix.reshape(matrix.shape[:2]), axes=(1, 1)), -1, 1)
         return made if offset is None else made + offset.reshape(-1, *[1] * (x.ndim - 2))
     if attributes.get("transA", 0):

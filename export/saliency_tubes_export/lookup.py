@@ -69,6 +69,14 @@ class Lookup:
             raise self.error(f"the shape of {name} is not static: {self.sides(name)}")
         return tuple(sides)
 
+    def of_one_clip(self, name: str) -> tuple[int, ...]:
+        """The sides of a tensor for one clip: the first is 1, or the number of frames where those are one by one.
+
+        Raises:
+            TailError: they are not static.
+        """
+        return (self.shapes.get(name, (None,))[0] or 1, *self.static(name))
+
     def sides(self, name: str) -> str:
         """A tensor's shape as text, such as ``Nx512x2x7x7``."""
         shape = self.shapes.get(name)
@@ -84,9 +92,9 @@ class Lookup:
             lines.append(f"  {node.op_type:<18} {node.output[0]}  {self.sides(node.output[0])}{mark}")
         drawing = "\n".join(lines)
         return TailError(
-            "a saliency tube needs a network that ends in global average pooling over (t, h, w) and one linear layer, "
-            f"or several without an activation between; {problem}. If other tensors are meant, name them "
-            f"with --features and --logits. The graph ends in:\n{drawing}"
+            "a saliency tube needs a network that averages its features over (t, h, w), and weighs each channel alike at "
+            f"all places, with one hidden layer of ReLUs at most; {problem}. If other tensors are meant, name them with "
+            f"--features and --logits. The graph ends in:\n{drawing}"
         )
 
     def _before(self, ends: list[str]) -> list[onnx.NodeProto]:
@@ -112,30 +120,6 @@ def _constant_value(node: onnx.NodeProto) -> NDArray[np.float64] | None:
     elif name not in ("value_float", "value_floats", "value_int", "value_ints"):
         return None
     return np.asarray(value, dtype=np.float64)
-
-
-def averaged_axes(node: onnx.NodeProto, look: Lookup) -> tuple[int, ...] | None:
-    """The axes over the whole of which a node averages, not the first among them; None for any other node."""
-    shape = look.shapes.get(node.input[0]) if node.input else None
-    if shape is None:
-        return None
-    attributes = attributes_of(node)
-    axes: list[int] = []
-    if node.op_type == "GlobalAveragePool":
-        axes = list(range(2, len(shape)))
-    elif node.op_type == "ReduceMean":
-        given = attributes.get("axes")
-        if given is None and len(node.input) > 1:
-            given = look.needed(node.input[1]).astype(int).tolist()
-        axes = sorted(int(axis) % len(shape) for axis in given or ())
-    elif node.op_type == "AveragePool" and not any(attributes.get("pads", [0])):
-        kernel = attributes["kernel_shape"]
-        strides = attributes.get("strides", [1] * len(kernel))
-        steps = zip(kernel, strides, shape[2:], strict=True)
-        padded = attributes.get("auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID")
-        if not padded and all(side == whole or side == stride == 1 for side, stride, whole in steps):
-            axes = [axis for axis, side in enumerate(kernel, start=2) if side == shape[axis]]
-    return tuple(axes) if axes and axes[0] > 0 else None
 
 
 def inner_nodes(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:

@@ -19,7 +19,7 @@ from saliency_tubes.head import Head
 from saliency_tubes.replacing import replacing_file
 from saliency_tubes.spec import ModelSpec
 
-from .tail import drop_unused
+from .expose import drop_unused
 from .writing import check_output, write_model
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)

@@ -7,7 +7,8 @@ import onnx.reference
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 from saliency_tubes.errors import TailError
-from saliency_tubes_export.tail import expose, find_tail
+from saliency_tubes_export.expose import expose
+from saliency_tubes_export.tail import find_tail
 
 C, K = 6, 4
 SHAPE = (C, 2, 3, 5)
@@ -133,8 +134,9 @@ def test_pool_and_linear_are_found_and_add_up_to_the_logits(name: str) -> None:
 
     tail = find_tail(model)
 
-    assert tail.features == "relu"
+    assert [one.tensor for one in tail.pathways] == ["relu"]
     assert tail.features_shape == SHAPE
+    assert tail.head.kind == "mean-linear"
     np.testing.assert_allclose(tail.head.weight, W, rtol=1e-6)
     np.testing.assert_allclose(tail.head.bias, bias, rtol=1e-5)
     expose(model, tail)
@@ -155,9 +157,32 @@ LINEAR_T: Node = ("MatMul", ["pool", "w5"], "y", {})
         ([POOL, FLAT], {}, "no linear layer stands behind the pooling"),
         ([("Flatten", ["relu"], "flat", {}), LINEAR], {"w": np.ones((K, 180), np.float32)}, "Relu relu stands between"),
         (
-            [POOL, FLAT, ("Relu", ["flat"], "r", {}), ("Gemm", ["r", "w"], "y", {"transB": 1})],
+            [
+                POOL,
+                FLAT,
+                ("Gemm", ["flat", "square"], "g", {}),
+                ("Relu", ["g"], "r", {}),
+                ("Gemm", ["r", "square"], "h", {}),
+                ("Relu", ["h"], "s", {}),
+                ("Gemm", ["s", "w"], "y", {"transB": 1}),
+            ],
             {},
-            "Relu r stands betwe",
+            "Relu r stands between the pooling and the logits, and so does s: one hidden layer",
+        ),
+        ([("GlobalMaxPool", ["relu"], "pool", {}), FLAT, LINEAR], {}, "GlobalMaxPool pool stands.*takes the largest"),
+        (
+            [POOL, FLAT, ("LayerNormalization", ["flat", "scale"], "n", {}), ("Gemm", ["n", "w"], "y", {"transB": 1})],
+            {},
+            "LayerNormalization n stands between .*divides by what it finds",
+        ),
+        (
+            [
+                ("AveragePool", ["relu"], "pool", {"kernel_shape": [2, 2, 2]}),
+                FLAT,
+                ("MatMul", ["flat", "w4"], "y", {}),
+            ],
+            {"w4": RNG.standard_normal((48, K)).astype(np.float32)},
+            "relu, Nx6x2x3x5, is not averaged channel by channel: its places have weights of their own",
         ),
         ([POOL, FLAT, LINEAR, ("Softmax", ["y"], "p", {"axis": 0})], {}, "Softmax p is not over the classes"),
         ([POOL, FLAT, LINEAR, ("Sigmoid", ["y"], "p", {})], {}, "Sigmoid p stands between .*before it with --logits"),
@@ -178,19 +203,13 @@ LINEAR_T: Node = ("MatMul", ["pool", "w5"], "y", {})
             {},
             "Gemm y transposes its input",
         ),
-        ([POOL, ("Conv", ["pool", "w3"], "c", {"pads": [1] * 6})], {}, "Conv c behind the pooling is not a 1x1x1"),
-        ([("ReduceMean", ["relu", "axes"], "pool", {"keepdims": 0}), LINEAR_T], {}, "is not averaged evenly over"),
+        ([POOL, ("Conv", ["pool", "w3"], "c", {"pads": [1] * 6})], {}, "Conv c is not a 1x1x1"),
         (
-            [("Conv", ["relu", "w1"], "c", {}), ("GlobalAveragePool", ["c"], "y", {})],
+            [("ReduceMean", ["relu", "axes"], "pool", {"keepdims": 0}), LINEAR_T],
             {},
-            "no linear layer stands behind",
+            "y, Nx6x4, is not a row of numbers",
         ),
         ([POOL, FLAT, ("MatMul", ["flat", "flat"], "y", {})], {}, "is computed, not a constant"),
-        (
-            [("AveragePool", ["relu"], "pool", {"kernel_shape": [2, 2, 2]}), FLAT, ("MatMul", ["flat", "w4"], "y", {})],
-            {"w4": np.ones((48, K), np.float32)},
-            "AveragePool pool stands between",
-        ),
     ],
 )
 def test_any_other_tail_is_refused_with_its_last_nodes(
@@ -202,7 +221,8 @@ def test_any_other_tail_is_refused_with_its_last_nodes(
         "one": np.ones(1, np.float32),
         "wide": np.ones((2, K), np.float32),
         "ones": np.ones((1, 1), np.float32),
-        "w1": W.reshape(K, C, 1, 1, 1),
+        "square": RNG.standard_normal((C, C)).astype(np.float32),
+        "scale": np.ones(C, np.float32),
         "w3": np.ones((K, C, 3, 3, 3), np.float32),
         "w5": np.ones((5, K), np.float32),
         "axes": np.array([2, 3]),
@@ -213,7 +233,7 @@ def test_any_other_tail_is_refused_with_its_last_nodes(
 
     last = nodes[-1]
     assert str(refused.value).splitlines()[-1].split()[:2] == [last[0], last[2]]
-    assert "global average pooling over (t, h, w)" in str(refused.value)
+    assert "averages its features over (t, h, w), and weighs each channel alike" in str(refused.value)
 
 
 def test_of_several_outputs_the_one_that_ends_in_a_tail_is_taken() -> None:
@@ -223,11 +243,239 @@ def test_of_several_outputs_the_one_that_ends_in_a_tail_is_taken() -> None:
     assert find_tail(model).logits == "y"
 
 
-def test_a_pool_over_windows_before_the_whole_one_is_not_passed() -> None:
-    windows: Node = ("AveragePool", ["relu"], "windows", {"kernel_shape": [1, 2, 2]})
-    model = graph([windows, ("GlobalAveragePool", ["windows"], "pool", {}), FLAT, LINEAR], w=W, b=B)
+# Poolings over windows, and classifiers in front of an average: what is averaged is always ``relu``.
+WINDOWED: dict[str, tuple[list[Node], dict[str, np.ndarray]]] = {
+    "windows that overlap, then their mean": (
+        [
+            ("AveragePool", ["relu"], "windows", {"kernel_shape": [1, 2, 2]}),
+            ("GlobalAveragePool", ["windows"], "pool", {}),
+            FLAT,
+            ("Gemm", ["flat", "w", "b"], "y", {"transB": 1}),
+        ],
+        {"w": W},
+    ),
+    "I3D: a logit for each window of time, and their mean": (
+        [
+            ("AveragePool", ["relu"], "windows", {"kernel_shape": [1, 3, 5]}),
+            ("Dropout", ["windows"], "dropped", {}),
+            ("Conv", ["dropped", "kernel", "b"], "each", {}),
+            ("Squeeze", ["each", "space"], "steps", {}),
+            ("ReduceMean", ["steps", "two"], "y", {"keepdims": 0}),
+        ],
+        {"kernel": W.reshape(K, C, 1, 1, 1), "space": np.array([3, 4]), "two": np.array([2])},
+    ),
+    "S3D: windows, classifier, mean over all": (
+        [
+            ("AveragePool", ["relu"], "windows", {"kernel_shape": [2, 3, 3]}),
+            ("Conv", ["windows", "kernel", "b"], "each", {}),
+            ("ReduceMean", ["each", "all"], "y", {"keepdims": 0}),
+        ],
+        {"kernel": W.reshape(K, C, 1, 1, 1), "all": AXES},
+    ),
+    "a window that leaves the border out": (
+        [
+            ("AveragePool", ["relu"], "pool", {"kernel_shape": [2, 2, 3], "strides": [9, 9, 9]}),
+            FLAT,
+            ("Gemm", ["flat", "w", "b"], "y", {"transB": 1}),
+        ],
+        {"w": W},
+    ),
+    "padded windows": (
+        [
+            ("AveragePool", ["relu"], "windows", {"kernel_shape": [1, 3, 3], "pads": [0, 1, 1, 0, 1, 1]}),
+            ("GlobalAveragePool", ["windows"], "pool", {}),
+            FLAT,
+            ("Gemm", ["flat", "w", "b"], "y", {"transB": 1}),
+        ],
+        {"w": W},
+    ),
+    "padded windows, their zeros counted": (
+        [
+            (
+                "AveragePool",
+                ["relu"],
+                "windows",
+                {"kernel_shape": [2, 3, 3], "pads": [1, 1, 1, 0, 1, 1], "strides": [1, 2, 2], "count_include_pad": 1},
+            ),
+            ("GlobalAveragePool", ["windows"], "pool", {}),
+            FLAT,
+            ("Gemm", ["flat", "w", "b"], "y", {"transB": 1}),
+        ],
+        {"w": W},
+    ),
+    "windows padded to the same size": (
+        [
+            ("AveragePool", ["relu"], "windows", {"kernel_shape": [2, 2, 2], "auto_pad": "SAME_LOWER"}),
+            ("GlobalAveragePool", ["windows"], "pool", {}),
+            FLAT,
+            ("Gemm", ["flat", "w", "b"], "y", {"transB": 1}),
+        ],
+        {"w": W},
+    ),
+    "a classifier of places, then the mean": (
+        [
+            ("Conv", ["relu", "kernel", "b"], "each", {}),
+            ("GlobalAveragePool", ["each"], "pool", {}),
+            ("Flatten", ["pool"], "y", {}),
+        ],
+        {"kernel": W.reshape(K, C, 1, 1, 1)},
+    ),
+    "a matrix product of places, channels last, then means": (
+        [
+            ("Transpose", ["relu"], "last", {"perm": [0, 2, 3, 4, 1]}),
+            ("MatMul", ["last", "matrix"], "each", {}),
+            ("Add", ["each", "b"], "shifted", {}),
+            ("ReduceMean", ["shifted", "middle"], "steps", {"keepdims": 0}),
+            ("ReduceMean", ["steps", "one"], "y", {"keepdims": 0}),
+        ],
+        {"matrix": W.T.copy(), "middle": np.array([2, 3]), "one": np.array([1])},
+    ),
+    "X3D: a hidden layer without bias": (
+        [
+            POOL,
+            ("Conv", ["pool", "narrow"], "hidden", {}),
+            ("Relu", ["hidden"], "active", {}),
+            ("Flatten", ["active"], "flat", {}),
+            ("Gemm", ["flat", "out", "b"], "y", {"transB": 1}),
+            ("Softmax", ["y"], "p", {"axis": 1}),
+        ],
+        {
+            "narrow": RNG.standard_normal((9, C, 1, 1, 1)).astype(np.float32),
+            "out": RNG.standard_normal((K, 9)).astype(np.float32),
+        },
+    ),
+    "a hidden layer with bias behind windows": (
+        [
+            ("AveragePool", ["relu"], "pool", {"kernel_shape": [2, 2, 3], "strides": [9, 9, 9]}),
+            FLAT,
+            ("Gemm", ["flat", "narrow", "shift"], "hidden", {}),
+            ("Relu", ["hidden"], "active", {}),
+            ("Gemm", ["active", "out", "b"], "y", {"transB": 1}),
+        ],
+        {
+            "narrow": RNG.standard_normal((C, 9)).astype(np.float32),
+            "shift": RNG.standard_normal(9).astype(np.float32),
+            "out": RNG.standard_normal((K, 9)).astype(np.float32),
+        },
+    ),
+    "PySlowFast: softmax for each place, of which there is one, then a mean": (
+        [
+            POOL,
+            ("Transpose", ["pool"], "last", {"perm": [0, 2, 3, 4, 1]}),
+            ("MatMul", ["last", "matrix"], "m", {}),
+            ("Add", ["m", "b"], "each", {}),
+            ("Softmax", ["each"], "soft", {"axis": 4}),
+            ("ReduceMean", ["soft", "middle"], "y", {"keepdims": 0}),
+        ],
+        {"matrix": W.T.copy(), "middle": np.array([1, 2, 3])},
+    ),
+}
 
-    assert find_tail(model).features == "windows"
+
+@pytest.mark.parametrize("name", WINDOWED)
+def test_what_is_almost_mean_and_linear_adds_up_too(name: str) -> None:
+    nodes, constants = WINDOWED[name]
+    model = graph(nodes, b=B, **constants)
+
+    tail = find_tail(model)
+
+    assert [one.tensor for one in tail.pathways] == ["relu"]
+    assert (tail.head.coverage is None) == (nodes[0][0] != "AveragePool" or "time" in name)
+    assert (tail.head.hidden is not None) == ("hidden" in name)
+    expose(model, tail)
+    onnx.checker.check_model(model, full_check=True)
+    clip = RNG.standard_normal((3, 3, *SHAPE[1:])).astype(np.float32)
+    logits, features = onnx.reference.ReferenceEvaluator(model).run(None, {"clip": clip})
+    assert features.shape[1:] == tail.features_shape
+    found = tail.head.maps(features, np.tile(np.arange(K), (3, 1)))
+    np.testing.assert_allclose(found.maps.mean(axis=(2, 3, 4)) + found.bias, logits, atol=1e-5)
+    assert np.ptp(logits, axis=0).min() > 0.01
+
+
+STRIDED = {"starts": np.array([0]), "ends": np.array([99]), "time": np.array([2]), "step": np.array([2])}
+
+
+def two_pathways(first: str, pool: tuple[str, dict[str, Any]] = ("GlobalAveragePool", {})) -> onnx.ModelProto:
+    """`relu` with two steps of time, and `slow`, twice as large, with one; pooled, concatenated, linear."""
+    order = ["slow_pool", "pool"] if first == "slow" else ["pool", "slow_pool"]
+    return graph(
+        [
+            ("Slice", ["relu", "starts", "ends", "time", "step"], "every", {}),
+            ("Mul", ["every", "twice"], "scaled", {}),
+            ("Abs", ["scaled"], "slow", {}),
+            (pool[0], ["slow"], "slow_pool", pool[1]),
+            (pool[0], ["relu"], "pool", pool[1]),
+            ("Concat", order, "both", {"axis": 1}),
+            ("Flatten", ["both"], "flat", {}),
+            ("Gemm", ["flat", "wide", "b"], "y", {"transB": 1}),
+        ],
+        wide=np.random.default_rng(5).standard_normal((K, 2 * C)).astype(np.float32),
+        b=B,
+        twice=np.full(1, 2, np.float32),
+        **STRIDED,
+    )
+
+
+@pytest.mark.parametrize("first", ["slow", "fast"])
+@pytest.mark.parametrize("kernel", [None, [1, 3, 5], [1, 2, 2]])
+def test_two_pathways_share_one_map(first: str, kernel: list[int] | None) -> None:
+    if kernel is None:
+        model = two_pathways(first)
+    else:
+        model = two_pathways(first, ("AveragePool", {"kernel_shape": kernel, "strides": [9, 9, 9]}))
+        if kernel[0] == 1:  # of the fast pathway's two steps, the second counts for nothing
+            with pytest.raises(TailError, match="over windows that cover places differently"):
+                find_tail(model)
+            return
+
+    tail = find_tail(model)
+
+    assert [one.tensor for one in tail.pathways] == (["slow", "relu"] if first == "slow" else ["relu", "slow"])
+    assert tail.features_shape == (2 * C, 2, 3, 5)
+    expose(model, tail)
+    onnx.checker.check_model(model, full_check=True)
+    clip = RNG.standard_normal((2, 3, *SHAPE[1:])).astype(np.float32)
+    logits, features = onnx.reference.ReferenceEvaluator(model).run(None, {"clip": clip})
+    slow = features[:, :C] if first == "slow" else features[:, C:]
+    np.testing.assert_array_equal(slow[:, :, 0], slow[:, :, 1])  # its one step, for both of the fast pathway's
+    found = tail.head.maps(features, np.tile(np.arange(K), (2, 1)))
+    np.testing.assert_allclose(found.maps.mean(axis=(2, 3, 4)) + found.bias, logits, atol=1e-5)
+
+
+def test_frames_one_by_one_have_steps_of_time() -> None:
+    """(N * T, C, h, w), as networks of images have them: pooled, classified, and averaged over the frames."""
+    T = 4
+    nodes = [
+        helper.make_node("Conv", ["clip", "stem"], ["conv"]),
+        helper.make_node("Relu", ["conv"], ["relu"]),
+        helper.make_node("GlobalAveragePool", ["relu"], ["pool"]),
+        helper.make_node("Flatten", ["pool"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "w", "b"], ["each"], transB=1),
+        helper.make_node("Reshape", ["each", "to"], ["frames"]),
+        helper.make_node("ReduceMean", ["frames", "one"], ["y"], keepdims=0),
+    ]
+    constants = {"stem": RNG.standard_normal((C, 3, 1, 1)).astype(np.float32), "w": W, "b": B}
+    constants |= {"to": np.array([-1, T, K]), "one": np.array([1])}
+    made = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("clip", TensorProto.FLOAT, [T, 3, 3, 5])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+    tail = find_tail(model)
+
+    assert tail.pathways[0].by_frame
+    assert tail.features_shape == (C, T, 3, 5)
+    expose(model, tail)
+    model.graph.input[0].CopyFrom(helper.make_tensor_value_info("clip", TensorProto.FLOAT, ["NT", 3, 3, 5]))
+    clips = RNG.standard_normal((2 * T, 3, 3, 5)).astype(np.float32)
+    logits, features = onnx.reference.ReferenceEvaluator(model).run(None, {"clip": clips})
+    assert features.shape == (2, C, T, 3, 5)
+    found = tail.head.maps(features, np.tile(np.arange(K), (2, 1)))
+    np.testing.assert_allclose(found.maps.mean(axis=(2, 3, 4)) + found.bias, logits, atol=1e-5)
 
 
 @pytest.mark.parametrize("last", [True, False])
@@ -239,7 +487,8 @@ def test_channels_last_is_seen_and_undone_where_a_transpose_made_it(last: bool) 
 
     tail = find_tail(model)
 
-    assert (tail.features, tail.channels_last, tail.features_shape) == ("abs" if last else "relu", last, SHAPE)
+    (pathway,) = tail.pathways
+    assert (pathway.tensor, pathway.channel_axis, pathway.shape) == (("abs", 3, SHAPE) if last else ("relu", 0, SHAPE))
     expose(model, tail)
     assert model.graph.output[1].name == "features"
     clip = RNG.standard_normal((2, 3, *SHAPE[1:])).astype(np.float32)
