@@ -165,7 +165,8 @@ class _Trial:
         made = evaluate(nodes, inputs, self.look)[self.target]
         if len(made) != clips or made[0].size != max(made.shape[1:], default=0):
             sides = "x".join(map(str, made.shape[1:]))
-            raise self.look.error(f"{self.target}, Nx{sides}, is not a row of numbers for each clip", None, self.end)
+            problem = f"{self.target}, Nx{sides}, is not a row of numbers for each clip"
+            raise self.look.error(problem, self.look.producers.get(self.target), self.end)
         return made.reshape(clips, -1)
 
     def _uneven(self) -> TailError:

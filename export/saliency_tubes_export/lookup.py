@@ -92,9 +92,9 @@ class Lookup:
             lines.append(f"  {node.op_type:<18} {node.output[0]}  {self.sides(node.output[0])}{mark}")
         drawing = "\n".join(lines)
         return TailError(
-            "a saliency tube needs a network that averages its features over (t, h, w), and weighs each channel alike at "
-            f"all places, with one hidden layer of ReLUs at most; {problem}. If other tensors are meant, name them with "
-            f"--features and --logits. The graph ends in:\n{drawing}"
+            "a saliency tube needs a network that averages its features over (t, h, w), and weighs each channel alike "
+            f"at all places, with one hidden layer of ReLUs at most; {problem}. If other tensors are meant, name them "
+            f"with --features and --logits. The graph ends in:\n{drawing}"
         )
 
     def _before(self, ends: list[str]) -> list[onnx.NodeProto]:
