@@ -164,20 +164,32 @@ def volumes(made: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return made if isinstance(made, tuple) else (made,)
 
 
-def export(entry: Entry, path: Path) -> Path:
-    """Write a network of the gallery as PyTorch writes graphs."""
+def export(entry: Entry, path: Path, dynamo: bool) -> Path:
+    """Write a network of the gallery as one of PyTorch's exporters writes it."""
     clips = entry.inputs(torch.zeros(1 if entry.fixed else 2, 3, T, SIDE, SIDE))
-    batch = torch.export.Dim("N")
-    sides = None if entry.fixed else (tuple({0: T * batch if len(entry.shape) == 3 else batch} for _ in clips),)
-    return export_torch(entry.network, clips, path, sides)
+    return export_torch(entry.network, clips, path, dynamo, clips_of=None if entry.fixed else clips[0].shape[0] // 2)
 
 
-def export_torch(network: nn.Module, clips: tuple[object, ...], path: Path, sides: object = None) -> Path:
-    """`torch.onnx.export` into one file."""
+def export_torch(
+    network: nn.Module, clips: tuple[Tensor, ...], path: Path, dynamo: bool = True, clips_of: int | None = 1
+) -> Path:
+    """Write a network of any arguments with `torch.onnx.export`, for any number of clips.
+
+    Args:
+        network: takes the `clips` as its arguments.
+        clips: two, as examples.
+        path: the file.
+        dynamo: whether the graph comes from `torch.export`, or, as files older than PyTorch 2.9 do, from TorchScript.
+        clips_of: how much of the first axis is one clip; None for a graph of as many clips as the examples are.
+    """
+    batch = torch.export.Dim("clips")
+    axis = {0: batch if clips_of == 1 else clips_of * batch} if clips_of else {}
+    given = {"dynamic_shapes": (tuple(axis for _ in clips),), "external_data": False, "verbose": False}
+    if not dynamo:
+        names = [f"input_{i}" for i in range(len(clips))]
+        given = {"input_names": names, "dynamic_axes": {name: dict.fromkeys(axis, "N") for name in names}}
     with quiet():
-        torch.onnx.export(
-            network, clips, str(path), dynamic_shapes=sides, dynamo=True, external_data=False, verbose=False
-        )
+        torch.onnx.export(network, clips, str(path), dynamo=dynamo, **given)
     return path
 
 
@@ -355,15 +367,17 @@ _MAX = (nn.AdaptiveMaxPool3d(1), nn.Flatten(), nn.Linear(C, K))
 _PLACES = (nn.AvgPool3d((t, 7, 7), 1), _LAST, nn.Linear(C, K))
 _FLAT_PLACES = (nn.AvgPool3d((2, 2, 2)), nn.Flatten(), nn.Linear(C * 2 * 4 * 4, K))
 
+_PLACE_BY_PLACE = "no (global )?average pooling|averaged evenly|weights of (its|their) own"
+
 # By what, in the refusal, says why.
 REFUSED = {
-    "C3D": (Entry(_one(*_C3D)), "Relu"),
-    "linear of all places": (Entry(_one(nn.Flatten(), nn.Linear(C * t * side * side, K))), "no global average pooling"),
-    "linear of all windows": (Entry(_one(*_FLAT_PLACES)), "averaged evenly|weights of its own|windows"),
+    "C3D": (Entry(_one(*_C3D)), _PLACE_BY_PLACE),
+    "linear of all places": (Entry(_one(nn.Flatten(), nn.Linear(C * t * side * side, K))), _PLACE_BY_PLACE),
+    "linear of all windows": (Entry(_one(*_FLAT_PLACES)), _PLACE_BY_PLACE),
     "LayerNorm behind the pool": (Entry(_one(*_CONVNEXT)), "LayerNormalization"),
     "transformer, first token": (
         Entry(Network(Tokens(), nn.Sequential(Apply(lambda x: x[:, 0]), nn.Linear(C, K)), channel_axis=-1)),
-        "Gather|Slice|Squeeze",
+        "Gather",
     ),
     "maximum over places": (Entry(_one(*_MAX)), "Max"),
     "softmax at several places, mean": (Entry(_one(*_PLACES, end=_EACH_PLACE)), "Softmax"),

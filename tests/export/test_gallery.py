@@ -26,12 +26,14 @@ def hints(entry: Entry) -> GraphHints:
     return GraphHints() if entry.layout is None else GraphHints(layout=InputLayout[entry.layout], frames=T)
 
 
+@pytest.mark.parametrize("dynamo", [True, False], ids=["dynamo", "torchscript"])
 @pytest.mark.parametrize("name", ACCEPTED)
-def test_an_ending_is_explained_exactly(name: str, tmp_path: Path) -> None:
+def test_an_ending_is_explained_exactly(name: str, dynamo: bool, tmp_path: Path) -> None:
     entry = ACCEPTED[name]
     tubes = tmp_path / "tubes.onnx"
 
-    report = export_onnx(export(entry, tmp_path / "net.onnx"), tubes, Pixels(Norm.SLOWFAST), hints=hints(entry))
+    network = export(entry, tmp_path / "net.onnx", dynamo)
+    report = export_onnx(network, tubes, Pixels(Norm.SLOWFAST), hints=hints(entry))
 
     assert max(report.parity.logits_rel, report.parity.features_rel, report.parity.completeness) <= BAR
     frames = synthetic_clip((T, SIDE, SIDE, 3), 3)
@@ -59,7 +61,7 @@ def assert_complete(tubes: Path, frames: np.ndarray, scale: float) -> None:
 @pytest.mark.parametrize("name", REFUSED)
 def test_an_ending_without_exact_maps_is_refused(name: str, tmp_path: Path) -> None:
     entry, reason = REFUSED[name]
-    network = export(entry, tmp_path / "net.onnx")
+    network = export(entry, tmp_path / "net.onnx", dynamo=False)
     with pytest.raises(TailError, match=f"(?s){reason}.*The graph ends in:"):
         export_onnx(network, tmp_path / "tubes.onnx", Pixels(Norm.SLOWFAST), hints=hints(entry))
     assert not (tmp_path / "tubes.onnx").exists()
