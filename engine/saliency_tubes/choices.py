@@ -63,6 +63,18 @@ class InputLayout(StrEnum):
     NCTHW = "NCTHW"
     NTHWC = "NTHWC"
     NTCHW = "NTCHW"
+    FRAMES = "frames"  # (N*T, C, H, W): frames one by one, those of a clip in a row
+    FRAMES_LAST = "frames-last"  # (N*T, H, W, C)
+
+    @property
+    def folded(self) -> bool:
+        """Whether clips and time share the first axis."""
+        return self in (InputLayout.FRAMES, InputLayout.FRAMES_LAST)
+
+    @property
+    def axes(self) -> str:
+        """The five axes in their order, such as ``"NTCHW"``; N and T also where they share one."""
+        return {InputLayout.FRAMES: "NTCHW", InputLayout.FRAMES_LAST: "NTHWC"}.get(self, self.value)
 
 
 class ChannelOrder(StrEnum):

@@ -16,13 +16,14 @@ from saliency_tubes.presets import Pixels
 from saliency_tubes.replacing import replacing_file
 from saliency_tubes.spec import ModelSpec
 
-from .clip_input import ClipInput, find_clip_input, free_batch, set_input, to_channels_first
+from .clip_input import ClipInput, find_clip_input
 from .convolution import attributes_of
 from .expose import expose
 from .graph import absorb_scale, add_prefix, take_rgb
 from .labels import read_labels
 from .layout import relayout
 from .lookup import Lookup
+from .one_input import free_batch, set_input, take_clip, to_channels_first
 from .onnx_file import NEW_OPSET, OLDEST_OPSET, modernised, opset_of, read_classifier
 from .parity import Original, ParityReport, measure
 from .precision import storage_of, store_half
@@ -97,6 +98,7 @@ def export_onnx(
     clip = find_clip_input(theirs, hints.layout, hints.channels, hints.frames, hints.size)
     preprocessing = pixels.preprocessing(clip.size_hw)
     model = modernised(network, theirs)
+    take_clip(model, clip)
     set_input(model, clip, 1)
     say("looking for pooling and classifier")
     tail = find_tail(model, hints.logits, hints.features)
@@ -130,7 +132,7 @@ def _take_apart(model: onnx.ModelProto, clip: ClipInput, tail: Tail) -> None:
     """A graph for one clip becomes one from ``clip`` (N, 3, T, H, W) RGB, any N, to ``logits`` and ``features``."""
     look = Lookup(model)
     set_input(model, clip, "N")
-    if clip.fixed_batch:
+    if clip.fixed_batch or clip.layout.folded:
         free_batch(model, look)
     if (batch := Lookup(model).shapes.get(tail.logits, (None,))[0]) is not None:
         raise ExportError(
@@ -216,7 +218,7 @@ def _original(path: Path, model: onnx.ModelProto, clip: ClipInput, tail: Tail) -
 
     def run(clips: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         try:
-            pairs = [session.run(None, {clip.name: clip.of(clips[i : i + 1])}) for i in range(len(clips))]
+            pairs = [session.run(None, clip.feeds(clips[i : i + 1])) for i in range(len(clips))]
         except Exception as error:
             raise ExportError(
                 f"ONNX Runtime cannot run {path} on a clip of {'x'.join(map(str, clip.shape))}: {first_line(error)}"
@@ -232,6 +234,11 @@ def _findings(model: onnx.ModelProto, clip: ClipInput, tail: Tail) -> list[str]:
     found = [f"input {clip.name} in {clip.layout} {clip.channels}, {_features(tail)}, logits {tail.logits}"]
     if tail.head.kind != "mean-linear":
         found.append(f"head {tail.head.kind}")
+    if clip.slow is not None:
+        places = ", ".join(map(str, clip.slow.frames))
+        found.append(f"the input {clip.slow.name} gets the frames {places} of the {clip.frames}")
+    if clip.layout.folded:
+        found.append(f"frames go in one by one, {clip.frames} a clip")
     if tail.softmax is not None:
         found.append(f"{tail.softmax} at the end is left out: a tube explains logits")
     if clip.fixed_batch:

@@ -24,11 +24,12 @@ def absorb_scale(
     """
     graph = model.graph
     (clip,) = graph.input
-    scale = (unit / (255 * np.array(preprocessing.std))).astype(np.float32).reshape(3, 1, 1, 1)
+    scale = (unit / (255 * np.array(preprocessing.std))).astype(np.float32)
     if in_kernels and (kernel := _first_kernel(graph)) is not None:
-        kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel) * scale, kernel.name))
+        by_channel = scale.reshape(3, *[1] * (len(kernel.dims) - 2))
+        kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel) * by_channel, kernel.name))
         return
-    graph.initializer.append(numpy_helper.from_array(scale, "preprocessing_scale"))
+    graph.initializer.append(numpy_helper.from_array(scale.reshape(3, 1, 1, 1), "preprocessing_scale"))
     _put_in_front(graph, helper.make_node("Mul", [clip.name, "preprocessing_scale"], ["scaled_clip"]))
 
 
@@ -78,11 +79,30 @@ def add_prefix(model: onnx.ModelProto, frames: int, preprocessing: Preprocessing
 
 def _first_kernel(graph: onnx.GraphProto) -> onnx.TensorProto | None:
     """The kernel of the convolution that the input goes into; None where it goes elsewhere, or the kernel is shared."""
-    users = [node for node in graph.node if graph.input[0].name in node.input]
+    users = _users(graph, _pixels(graph))
     inputs = [name for node in graph.node for name in node.input]
     if [node.op_type for node in users] != ["Conv"] or inputs.count(users[0].input[1]) != 1:
         return None
     return next((t for t in graph.initializer if t.name == users[0].input[1] and t.dims[1:2] == [3]), None)
+
+
+def _pixels(graph: onnx.GraphProto) -> str:
+    """The tensor that convolutions take pixels from: the clip, or, where nothing else is made of it, all its frames."""
+    clip = graph.input[0]
+    name = str(clip.name)
+    by_time = _users(graph, name)
+    if [(n.op_type, attributes_of(n).get("perm")) for n in by_time] != [("Transpose", [0, 2, 1, 3, 4])]:
+        return name
+    by_frame = _users(graph, by_time[0].output[0])
+    if [node.op_type for node in by_frame] != ["Reshape"]:
+        return name
+    h, w = (dim.dim_value for dim in clip.type.tensor_type.shape.dim[3:])
+    targets = [numpy_helper.to_array(t).tolist() for t in graph.initializer if t.name == by_frame[0].input[1]]
+    return str(by_frame[0].output[0]) if targets == [[-1, 3, h, w]] else name
+
+
+def _users(graph: onnx.GraphProto, name: str) -> list[onnx.NodeProto]:
+    return [node for node in graph.node if name in node.input]
 
 
 def _put_in_front(graph: onnx.GraphProto, first: onnx.NodeProto) -> None:
