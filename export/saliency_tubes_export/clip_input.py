@@ -9,7 +9,7 @@ from onnx import TensorProto
 from saliency_tubes.choices import ChannelOrder, InputLayout
 from saliency_tubes.errors import ExportError
 
-from .lookup import shape_of
+from .shapes import shape_of
 
 CHANNELS = 3
 _LETTERS = "NCTHW"

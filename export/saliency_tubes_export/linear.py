@@ -15,7 +15,7 @@ from .pooling import averaged, averages
 
 # What changes neither the values nor their order within a clip.
 KEEPS = {"Identity", "Dropout", "Flatten", "Reshape", "Squeeze", "Unsqueeze", "Cast"}
-MOVES = KEEPS | {"Transpose"}
+MOVES = KEEPS | {"Transpose", "Gather", "Slice"}
 WEIGHTS = {"Gemm", "MatMul", "Conv"}
 _ARITHMETIC = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}
 LINEAR = {*WEIGHTS, *_ARITHMETIC, "BatchNormalization"}
@@ -73,6 +73,10 @@ def _step(node: onnx.NodeProto, inputs: list[_Values], look: Lookup) -> _Values:
         if perm[0] != 0:
             raise look.error(f"Transpose {node.output[0]} moves the batch axis", node)
         return x.transpose(perm)
+    if node.op_type == "Gather":
+        return _gathered(node, x, look)
+    if node.op_type == "Slice":
+        return _sliced(node, x, look)
     if node.op_type == "BatchNormalization":
         return _batch_norm(node, x, look)
     if node.op_type in _ARITHMETIC:
@@ -94,6 +98,27 @@ def _reshaped(node: onnx.NodeProto, x: _Values, look: Lookup) -> _Values:
     if np.prod(before, dtype=int) != np.prod(after, dtype=int) or len(x) % before[0]:
         raise look.error(f"{node.op_type} {node.output[0]} mixes the batch with other axes", node)
     return x.reshape(len(x) // before[0] * after[0], *after[1:])
+
+
+def _gathered(node: onnx.NodeProto, x: _Values, look: Lookup) -> _Values:
+    axis = attributes_of(node).get("axis", 0) % x.ndim
+    if axis == 0:
+        raise look.error(f"Gather {node.output[0]} picks some of the clips", node)
+    return np.asarray(np.take(x, look.needed(node.input[1]).astype(int), axis=axis))
+
+
+def _sliced(node: onnx.NodeProto, x: _Values, look: Lookup) -> _Values:
+    given = [look.needed(name).astype(int).tolist() for name in list(node.input)[1:]]
+    starts, ends = given[:2]
+    axes = given[2] if len(given) > 2 else list(range(len(starts)))
+    steps = given[3] if len(given) > 3 else [1] * len(starts)
+    cuts = [slice(None)] * x.ndim
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        if axis % x.ndim == 0 and (start, step) != (0, 1):
+            raise look.error(f"Slice {node.output[0]} picks some of the clips", node)
+        if axis % x.ndim:
+            cuts[axis % x.ndim] = slice(start, end if end >= -x.shape[axis] else None, step)
+    return x[tuple(cuts)]
 
 
 def _batch_norm(node: onnx.NodeProto, x: _Values, look: Lookup) -> _Values:

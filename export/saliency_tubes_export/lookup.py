@@ -9,6 +9,7 @@ from onnx import numpy_helper
 from saliency_tubes.errors import TailError
 
 from .convolution import attributes_of
+from .shapes import shape_of, shaped
 
 _LISTED_NODES = 8
 
@@ -23,7 +24,7 @@ class Lookup:
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        self.graph = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+        self.graph = shaped(model).graph
         self.producers = {name: node for node in self.graph.node for name in node.output}
         self._initializers = {tensor.name: tensor for tensor in self.graph.initializer}
         infos = [*self.graph.value_info, *self.graph.output, *self.graph.input]
@@ -105,12 +106,6 @@ class Lookup:
                 wanted.update(node.input)
                 nodes.append(node)
         return nodes[::-1]
-
-
-def shape_of(info: onnx.ValueInfoProto) -> tuple[int | None, ...]:
-    """A tensor's sides, None where one is not static."""
-    sides = (dim.dim_value if dim.HasField("dim_value") else None for dim in info.type.tensor_type.shape.dim)
-    return tuple(side if side is None or side > 0 else None for side in sides)
 
 
 def _constant_value(node: onnx.NodeProto) -> NDArray[np.float64] | None:

@@ -155,26 +155,44 @@ class _Walk:
             return not seen.enough or self.asked is not None
         if node.op_type == "Relu":
             return seen.weights and not seen.average and not seen.relu
-        return node.op_type == "Concat" and seen.weights and not seen.average
+        if node.op_type != "Concat" or not seen.weights:
+            return False
+        return not seen.average or all(self._is_averaged(str(name)) for name in node.input)
+
+    def _is_averaged(self, name: str) -> bool:
+        """Whether a tensor is an average, moved about at most."""
+        while (node := self.look.producers.get(name)) is not None and not averages(node, self.look):
+            if node.op_type not in MOVES:
+                return False
+            name = str(node.input[0])
+        return node is not None
 
     def _stopped(self, node: onnx.NodeProto | None, seen: _Seen) -> TailError:
         if self.asked is None and seen.average:
-            return self._error("no linear layer stands behind the pooling, or in front of it", node)
-        if self.relu is not None and not seen.average and (node is None or node.op_type != "Relu"):
-            node = self.relu
-        if node is None:
-            return self._error("no average pooling was found")
+            here = "" if node is None else f", and {node.op_type} {node.output[0]} is in front of it"
+            return self._error(f"no linear layer stands behind the pooling{here}", node)
+        if node is None or (self.asked is None and self._has_places(node.output[0])):
+            problem = "no average pooling was found between the last places and the logits: places have weights of "
+            return self._error(f"{problem}their own", node or self.relu)
         where = "the pooling" if self.asked is None else self.asked
-        hint = ""
+        return self._error(
+            f"{node.op_type} {node.output[0]} stands between {where} and the logits{self._hint(node)}", node
+        )
+
+    def _hint(self, node: onnx.NodeProto) -> str:
         if node.op_type in ("Sigmoid", "HardSigmoid"):
-            hint = ": name the tensor before it with --logits to explain that"
-        elif node.op_type == "Relu" and seen.relu:
-            hint = f", and so does {self.relu.output[0]}: one hidden layer is supported" if self.relu else ""
-        elif "Max" in str(node.op_type):
-            hint = ", and takes the largest, not the average"
-        elif node.op_type in ("LayerNormalization", "Sqrt", "InstanceNormalization"):
-            hint = ", and divides by what it finds in the clip"
-        return self._error(f"{node.op_type} {node.output[0]} stands between {where} and the logits{hint}", node)
+            return ": name the tensor before it with --logits to explain that"
+        if node.op_type == "Relu" and self.relu is not None:
+            return f", and so does {self.relu.output[0]}: one hidden layer is supported"
+        if "Max" in str(node.op_type):
+            return ", and takes the largest, not the average"
+        if node.op_type in ("LayerNormalization", "Sqrt", "InstanceNormalization"):
+            return ", and divides by what it finds in the clip"
+        return ""
+
+    def _has_places(self, name: str) -> bool:
+        sides = self.look.shapes.get(name, ())
+        return len(sides) == 5 and math.prod(side or 1 for side in sides[2:]) > 1
 
     def _error(self, problem: str, culprit: onnx.NodeProto | None = None) -> TailError:
         return self.look.error(problem, culprit, self.end)

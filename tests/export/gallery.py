@@ -377,7 +377,7 @@ REFUSED = {
     "LayerNorm behind the pool": (Entry(_one(*_CONVNEXT)), "LayerNormalization"),
     "transformer, first token": (
         Entry(Network(Tokens(), nn.Sequential(Apply(lambda x: x[:, 0]), nn.Linear(C, K)), channel_axis=-1)),
-        "Gather",
+        "LayerNormalization",
     ),
     "maximum over places": (Entry(_one(*_MAX)), "Max"),
     "softmax at several places, mean": (Entry(_one(*_PLACES, end=_EACH_PLACE)), "Softmax"),

@@ -448,7 +448,10 @@ NORM: Node = ("LayerNormalization", ["flat", "scale_of_norm"], "normed", {})
     ("nodes", "problem"),
     [
         ((*STEM, POOL, FLAT, NORM, ("MatMul", ["normed", "wt"], "y", {})), "LayerNormalization normed stands between"),
-        ((*STEM, (FLAT[0], ["relu"], "flat", {}), ("MatMul", ["flat", "all"], "y", {})), "Relu relu stands between"),
+        (
+            (*STEM, (FLAT[0], ["relu"], "flat", {}), ("MatMul", ["flat", "all"], "y", {})),
+            "no average pooling was found between",
+        ),
         ((*STEM, POOL, FLAT, GEMM, ("Sigmoid", ["y"], "p", {})), "Sigmoid p stands .*: name the tensor before it with"),
         (
             (*STEM, ("AveragePool", ["relu"], "part", {"kernel_shape": [2, 8, 8]}), ("MatMul", ["part", "q"], "y", {})),

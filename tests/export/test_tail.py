@@ -155,7 +155,11 @@ LINEAR_T: Node = ("MatMul", ["pool", "w5"], "y", {})
     ("nodes", "constants", "problem"),
     [
         ([POOL, FLAT], {}, "no linear layer stands behind the pooling"),
-        ([("Flatten", ["relu"], "flat", {}), LINEAR], {"w": np.ones((K, 180), np.float32)}, "Relu relu stands between"),
+        (
+            [("Flatten", ["relu"], "flat", {}), LINEAR],
+            {"w": np.ones((K, 180), np.float32)},
+            "no average pooling was found between the last",
+        ),
         (
             [
                 POOL,
