@@ -14,7 +14,7 @@ from . import nvidia
 from .backend_ort import CPU, LOG_NOTHING, RUNTIME, BoundBackend, OrtBackend, load, session_options
 from .choices import Precision
 from .errors import ModelFileError, NotLoadedError, first_line
-from .graph_cache import FileDigest
+from .file_digest import FileDigest
 from .spec import stored_precision
 
 _CUDA, _TENSORRT = "CUDAExecutionProvider", "TensorrtExecutionProvider"

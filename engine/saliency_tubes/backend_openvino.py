@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from .choices import Precision
 from .errors import DeviceError, ModelFileError, NotLoadedError
-from .graph_cache import Entry, FileDigest, GraphCache
+from .file_digest import FileDigest
+from .graph_cache import Entry, GraphCache
 from .spec import SCHEMA_KEY
 
 _INSTALL = "pip install 'saliency-tubes[openvino]'"

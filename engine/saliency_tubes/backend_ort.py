@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from .cores import usable_cores
 from .errors import ModelFileError, first_line
-from .graph_cache import FileDigest, GraphCache
+from .file_digest import FileDigest
+from .graph_cache import GraphCache
 from .spec import SCHEMA_KEY
 
 RUNTIME = f"onnxruntime {ort.__version__}"

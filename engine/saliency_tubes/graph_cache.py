@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import mmap
 import os
 import platform
 import re
@@ -11,10 +10,11 @@ import shutil
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
+
+from .file_digest import FileDigest, external_files
 
 VARIABLE = "SALIENCY_TUBES_CACHE"
 PUBLISHER = "saliency-tubes-graph-cache"  # the name of the thread that moves an entry into place
@@ -28,42 +28,6 @@ _ABANDONED_SECONDS = 3600  # whoever was filling it was killed
 _SETTLED_SECONDS = 2.0
 
 T = TypeVar("T")
-
-
-class FileDigest:
-    """The SHA-256 of a file, in hexadecimal: computed on a thread of its own, unless somebody knows it already."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._begun = False
-        self._future = Future[str]()
-
-    def known(self, sha256: str) -> None:
-        """Take it from somebody who computed it before, unless it is being computed."""
-        if not self._begun:
-            self._begun = True
-            self._future.set_result(sha256)
-
-    def start(self) -> None:
-        """Begin to compute it, unless that was begun, or it is known."""
-        if not self._begun:
-            self._begun = True
-            threading.Thread(target=self._compute).start()
-
-    def result(self) -> str:
-        """The digest; waits until it is computed.
-
-        Raises:
-            OSError: the file cannot be read.
-        """
-        return self._future.result()
-
-    def _compute(self) -> None:
-        try:
-            with self._path.open("rb") as file:
-                self._future.set_result(hashlib.file_digest(file, "sha256").hexdigest())
-        except OSError as error:
-            self._future.set_exception(error)
 
 
 class GraphCache:
@@ -142,7 +106,8 @@ class Entry:
         """Make the entry anew, beside what is returned.
 
         A cache that cannot be written is no error: the next process loads the model file. The files are moved into
-        place on a thread of their own, and what was used least lately is dropped.
+        place on a thread of their own, and what was used least lately is dropped. A model with weights in other files
+        gets no entry: the key does not know their state, and what is kept so is too large to be kept twice.
 
         Args:
             build: makes the result, and writes files into the empty folder it is given; None: it writes none. Where it
@@ -153,6 +118,8 @@ class Entry:
         self.discard()
         staging = _partial(self.folder)
         try:
+            if external_files(self.model):
+                return build(None)
             staging.mkdir(parents=True)
         except OSError:
             return build(None)
@@ -173,7 +140,7 @@ class Entry:
     def _publish(self, staging: Path, digest: FileDigest) -> None:
         try:
             content = {"model_sha256": digest.result(), "files": _states(staging)}
-            whole = bool(content["files"]) and not _has_external_data(self.model)
+            whole = bool(content["files"])
             settled = (
                 _state(self.model) == self.state and time.time_ns() - max(self.state[-2:]) > _SETTLED_SECONDS * 1e9
             )
@@ -218,15 +185,6 @@ def _state(file: Path) -> tuple[int, ...]:
 def _states(folder: Path) -> dict[str, list[int]]:
     """The states of an entry's own files, by name."""
     return {file.name: list(_state(file)) for file in folder.iterdir() if file.name != _CONTENT}
-
-
-def _has_external_data(model: Path) -> bool:
-    """Whether an ONNX file keeps weights in other files, whose state the entry's key does not know.
-
-    Each such tensor says where, in an entry whose key is ``location`` (ONNX's `TensorProto.external_data`).
-    """
-    with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return content.find(b"\x0a\x08location\x12") >= 0
 
 
 def _to_disk(file: Path) -> None:

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from . import nvidia
 from .choices import Device, Precision
 from .errors import DeviceError, ModelFileError, NotLoadedError, first_line
-from .graph_cache import FileDigest, GraphCache
+from .file_digest import FileDigest
+from .graph_cache import GraphCache
 from .spec import stored_precision
 
 # What `auto` tries, the fastest first. TensorRT is left to those who ask for it: an engine takes minutes to build, and

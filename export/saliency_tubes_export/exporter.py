@@ -12,7 +12,6 @@ from saliency_tubes import __version__
 from saliency_tubes.choices import Layout, Norm, Precision
 from saliency_tubes.errors import ExportError, ParityError
 from saliency_tubes.presets import preset
-from saliency_tubes.replacing import replacing_file
 from saliency_tubes.spec import FILE_PRECISIONS, ModelSpec
 
 from .checkpoint import Checkpoint, load_checkpoint
@@ -25,7 +24,7 @@ from .parity import Original, ParityReport, measure
 from .precision import storage_of, store_half, to_half, with_rounding
 from .tail import Tail, find_tail
 from .torch_graph import plain_classifier
-from .writing import check_output, write_model
+from .writing import check_output, replacing_model, write_model
 
 DEFAULT_OPSET = 18
 OPSETS = range(18, 24)
@@ -93,7 +92,7 @@ def export_checkpoint(
         store_half(model)
     add_prefix(model, frames, spec.preprocessing)
     original = _eager(checkpoint.network)
-    with replacing_file(output, "--output") as staging:
+    with replacing_model(output) as staging:
         say("measuring parity: PyTorch against ONNX Runtime")
         # The file as this CPU runs it, and then, if that is not what a GPU does, the harder case, which goes on record.
         for candidate in (model, *([with_rounding(model)] if half else [])):

@@ -13,7 +13,6 @@ from saliency_tubes import __version__
 from saliency_tubes.choices import ChannelOrder, InputLayout, Layout, Precision
 from saliency_tubes.errors import ExportError, ModelFileError, OutputError, ParityError, first_line
 from saliency_tubes.presets import Pixels
-from saliency_tubes.replacing import replacing_file
 from saliency_tubes.spec import ModelSpec
 
 from .clip_input import ClipInput, find_clip_input
@@ -28,7 +27,8 @@ from .onnx_file import NEW_OPSET, OLDEST_OPSET, modernised, opset_of, read_class
 from .parity import Original, ParityReport, measure
 from .precision import storage_of, store_half
 from .tail import Tail, find_tail
-from .writing import check_output, write_model
+from .weights import holds, named_plainly
+from .writing import check_output, replacing_model, write_model
 
 _THEIRS = "network/"  # before every name of theirs, so that none is one of ours
 _LOG_NOTHING = 4
@@ -122,7 +122,7 @@ def export_onnx(
         parity=None,
         storage=storage_of(Precision.FP32, half_weights),
     )
-    with replacing_file(output, "--output") as staging:
+    with replacing_model(output) as staging:
         say("measuring parity: the original graph against the exported one")
         report = _write(staging, model, spec, original)
     return replace(report, notes=(*_findings(theirs, clip, tail), *report.notes))
@@ -151,7 +151,9 @@ def _write(path: Path, plain: onnx.ModelProto, spec: ModelSpec, original: Origin
     """Write the graph in the layout that was asked for, or, where that is not proven equal, as it is."""
     note: tuple[str, ...] = ()
     if spec.layout is Layout.BLOCKED:
-        if not _gains(plain):
+        if holds(plain):
+            note = ("layout plain: weights that are too large for one ONNX file are not rewritten",)
+        elif not _gains(plain):
             note = ("layout plain: only convolutions in groups of several channels gain from being rewritten",)
         else:
             rewritten = _copy(plain)
@@ -199,7 +201,7 @@ def _measured(path: Path, model: onnx.ModelProto, spec: ModelSpec, original: Ori
 
 def _original(path: Path, model: onnx.ModelProto, clip: ClipInput, tail: Tail) -> Original:
     """The graph as it came, with its logits and what it pools for outputs, clip by clip in ONNX Runtime."""
-    twin = _copy(model)
+    twin, folder = named_plainly(model)
     computed = {name for node in twin.graph.node for name in node.output}
     outputs = (tail.logits, *(one.tensor for one in tail.pathways))
     if missing := set(outputs) - computed:
@@ -211,6 +213,8 @@ def _original(path: Path, model: onnx.ModelProto, clip: ClipInput, tail: Tail) -
         twin.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
     options = ort.SessionOptions()
     options.log_severity_level = _LOG_NOTHING
+    if folder is not None:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     try:
         session = ort.InferenceSession(twin.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's exceptions share no public base class

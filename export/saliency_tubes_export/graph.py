@@ -7,6 +7,7 @@ from onnx import TensorProto, helper, numpy_helper
 from saliency_tubes.spec import Preprocessing
 
 from .convolution import attributes_of
+from .weights import values
 
 # What a float16 clip counts pixels in. As a power of two it keeps them exact where the mean is whole, which normalised
 # values would not be; as one close to 255 * std it leaves the first kernels the size that they were trained to, away
@@ -27,7 +28,7 @@ def absorb_scale(
     scale = (unit / (255 * np.array(preprocessing.std))).astype(np.float32)
     if in_kernels and (kernel := _first_kernel(graph)) is not None:
         by_channel = scale.reshape(3, *[1] * (len(kernel.dims) - 2))
-        kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel) * by_channel, kernel.name))
+        kernel.CopyFrom(numpy_helper.from_array(values(kernel) * by_channel, kernel.name))
         return
     graph.initializer.append(numpy_helper.from_array(scale.reshape(3, 1, 1, 1), "preprocessing_scale"))
     _put_in_front(graph, helper.make_node("Mul", [clip.name, "preprocessing_scale"], ["scaled_clip"]))
@@ -37,7 +38,7 @@ def take_rgb(model: onnx.ModelProto) -> None:
     """Let a network that takes BGR take RGB: in its first kernels, or with their order turned in front."""
     graph = model.graph
     if (kernel := _first_kernel(graph)) is not None:
-        kernel.CopyFrom(numpy_helper.from_array(_turned(numpy_helper.to_array(kernel)), kernel.name))
+        kernel.CopyFrom(numpy_helper.from_array(_turned(values(kernel)), kernel.name))
         return
     graph.initializer.append(numpy_helper.from_array(np.array([2, 1, 0]), "channel_order"))
     _put_in_front(graph, helper.make_node("Gather", [graph.input[0].name, "channel_order"], ["bgr_clip"], axis=1))

@@ -10,6 +10,7 @@ from saliency_tubes.errors import TailError
 
 from .convolution import attributes_of
 from .shapes import shape_of, shaped
+from .weights import values
 
 _LISTED_NODES = 8
 
@@ -36,7 +37,7 @@ class Lookup:
     def constant(self, name: str) -> NDArray[np.float64] | None:
         """The values of a constant, in double precision; None where the tensor is computed."""
         if name in self._initializers:
-            return np.asarray(numpy_helper.to_array(self._initializers[name]), dtype=np.float64)
+            return np.asarray(values(self._initializers[name]), dtype=np.float64)
         node = self.producers.get(name)
         if node is None:
             return None

@@ -1,7 +1,6 @@
 """Reading somebody else's ONNX file, trusting nothing in it."""
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import onnx
@@ -13,11 +12,11 @@ from onnx.shape_inference import InferenceError
 from saliency_tubes.errors import ExportError, first_line
 from saliency_tubes.spec import SCHEMA_KEY
 
+from . import weights
 from .lookup import inner_nodes
 
 OLDEST_OPSET = 13  # the first in which Squeeze and ReduceMean, Reshape and Softmax mean what they mean since
 NEW_OPSET = 18  # what older ones are upgraded to
-_LARGEST = 2**31 - 1  # bytes: what one protobuf message can be
 _STANDARD = ("", "ai.onnx")
 _QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger")
 _HALVES: dict[int, str] = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
@@ -30,30 +29,37 @@ def read_classifier(path: Path) -> tuple[onnx.ModelProto, str]:
         path: an ONNX file. Weights kept outside it are read from its own folder, and from nowhere else.
 
     Returns:
-        The network, and the file's SHA-256.
+        The network, and the SHA-256 of the file and of those that it keeps weights in, one after the other. Of a
+        network that is too large for one ONNX message, the weights are `weights.held`, and not in memory.
 
     Raises:
-        ExportError: there is no such file, it is not ONNX, damaged, larger than 2 GiB, quantised or in half precision,
-            has operators of its own, or was written by this package.
+        ExportError: there is no such file, it is not ONNX, damaged, quantised or in half precision, has operators of
+            its own, or was written by this package.
     """
     try:
-        if path.stat().st_size > _LARGEST:
-            raise _too_large(path)
+        if path.stat().st_size > weights.LARGEST_MESSAGE:
+            raise ExportError(
+                f"{path} is larger than 2 GiB, which no ONNX file is: of a network that large, the weights are in "
+                "files beside it"
+            )
         data = path.read_bytes()
     except OSError as error:
         raise ExportError(f"{path} cannot be read ({error.strerror}): expected an ONNX file") from error
     model = _parsed(path, data)
     if any(entry.key == SCHEMA_KEY for entry in model.metadata_props):
         raise ExportError(f"{path} was written by `tubes export` already: use it with `tubes run CLIP --model {path}`")
-    _read_external(path, model, len(data))
+    files = _read_external(path, model, len(data))
     try:
+        if weights.holds(model):
+            onnx.checker.check_model(str(path), full_check=True)
         if model.functions:
             model = inliner.inline_local_functions(model)
         _check_operators(path, model)
-        onnx.checker.check_model(model, full_check=True)
+        if not weights.holds(model):
+            onnx.checker.check_model(model, full_check=True)
     except (ValidationError, InferenceError, RuntimeError, ValueError) as error:  # the last: names that are not UTF-8
         raise ExportError(f"{path} is not valid ONNX, or damaged: {first_line(error)}") from error
-    return model, hashlib.sha256(data).hexdigest()
+    return model, _digest(data, files)
 
 
 def modernised(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
@@ -111,32 +117,43 @@ def _parsed(path: Path, data: bytes) -> onnx.ModelProto:
     return model
 
 
-def _read_external(path: Path, model: onnx.ModelProto, size: int) -> None:
-    """Load weights kept in other files, if these lie in the network's own folder."""
+def _read_external(path: Path, model: onnx.ModelProto, size: int) -> list[Path]:
+    """Load weights kept in other files, or hold them there where they are too large; and which files these are."""
     folder = path.parent.resolve()
-    files = set()
-    for tensor in _tensors(model.graph):
-        if not uses_external_data(tensor):
-            continue
-        place = ExternalDataInfo(tensor).location
-        file = (folder / place).resolve()
-        if not file.is_relative_to(folder):
-            raise ExportError(
-                f"{path} keeps weights in {place!r}, outside its own folder, where nothing is read: put that file "
-                "beside the network, and save the network anew"
-            )
-        if not file.is_file():
-            raise ExportError(f"{path} keeps weights in {place!r}, which is not there: put it beside the network")
-        files.add(file)
-    if size + sum(file.stat().st_size for file in files) > _LARGEST:
-        raise _too_large(path)
-    if files:
-        try:
+    tensors = [tensor for tensor in weights.all_tensors(model.graph) if uses_external_data(tensor)]
+    try:
+        places = [_beside(path, folder, ExternalDataInfo(tensor).location) for tensor in tensors]
+        files = sorted(set(places))
+        if weights.fit(size + sum(file.stat().st_size for file in files)):
             load_external_data_for_model(model, str(folder))
-        except (OSError, ValueError, ValidationError) as error:
-            raise ExportError(
-                f"the weights that {path} keeps in other files do not load: {first_line(error)}"
-            ) from error
+        else:
+            for tensor, file in zip(tensors, places, strict=True):
+                weights.hold(tensor, file)
+    except (OSError, ValueError, ValidationError) as error:
+        raise ExportError(f"the weights that {path} keeps in other files do not load: {first_line(error)}") from error
+    return files
+
+
+def _beside(path: Path, folder: Path, place: str) -> Path:
+    """The file of this name in the network's folder."""
+    file = folder / place
+    if Path(place).name != place or file.resolve().parent != folder:
+        raise ExportError(
+            f"{path} keeps weights in {place!r}, outside its own folder, where nothing is read: put that file "
+            "beside the network, and save the network anew"
+        )
+    if not file.is_file():
+        raise ExportError(f"{path} keeps weights in {place!r}, which is not there: put it beside the network")
+    return file
+
+
+def _digest(data: bytes, files: list[Path]) -> str:
+    digest = hashlib.sha256(data)
+    for file in files:
+        with file.open("rb") as content:
+            while block := content.read(2**20):
+                digest.update(block)
+    return digest.hexdigest()
 
 
 def _check_operators(path: Path, model: onnx.ModelProto) -> None:
@@ -150,19 +167,6 @@ def _check_operators(path: Path, model: onnx.ModelProto) -> None:
     quantised = sorted({n.op_type for n in nodes if n.op_type in _QUANTISED or "QLinear" in str(n.op_type)})
     if quantised:
         raise ExportError(f"{path} is quantised ({', '.join(quantised)}): export the float32 network")
-    halves = {_HALVES[tensor.data_type] for tensor in _tensors(model.graph) if tensor.data_type in _HALVES}
+    halves = {_HALVES[tensor.data_type] for tensor in weights.all_tensors(model.graph) if tensor.data_type in _HALVES}
     if halves:
         raise ExportError(f"{path} has weights in {' and '.join(sorted(halves))}: export the float32 network")
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for node in graph.node:
-        for attribute in node.attribute:
-            yield from (attribute.t, *attribute.tensors)
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _tensors(inner)
-
-
-def _too_large(path: Path) -> ExportError:
-    return ExportError(f"{path} and its weights are larger than 2 GiB, which is not supported yet")

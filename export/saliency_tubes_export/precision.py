@@ -20,6 +20,8 @@ from onnx import TensorProto, helper, numpy_helper
 from saliency_tubes.choices import Precision
 from saliency_tubes.errors import ExportError, OptionError
 
+from .weights import values
+
 _FEATURES = "features"
 _HALF = "_half"
 _LARGEST = float(np.finfo(np.float16).max)
@@ -131,7 +133,7 @@ def _above(graph: onnx.GraphProto, name: str) -> set[str]:
 
 
 def _rounded(tensor: onnx.TensorProto) -> NDArray[np.float16]:
-    array = numpy_helper.to_array(tensor)
+    array = values(tensor)
     with np.errstate(over="ignore"):  # asked for next
         half: NDArray[np.float16] = array.astype(np.float16)
     if not np.isfinite(half).all():

@@ -16,11 +16,10 @@ from onnx.shape_inference import InferenceError
 from saliency_tubes.choices import choice
 from saliency_tubes.errors import ModelFileError, OptionError, OutputError, first_line
 from saliency_tubes.head import Head
-from saliency_tubes.replacing import replacing_file
 from saliency_tubes.spec import ModelSpec
 
 from .expose import drop_unused
-from .writing import check_output, write_model
+from .writing import check_output, replacing_model, write_model
 
 _FLOATS = (TensorProto.FLOAT, TensorProto.FLOAT16)
 _OURS = "randomised_"  # before the names of what is put in
@@ -74,7 +73,7 @@ def randomise(model: Path, output: Path, seed: int, layers: Layers | str = Layer
         if chosen is Layers.ALL and not _permute_initializers(network.graph, seed):
             raise ModelFileError(f"{model} has no weights before its features: there is nothing to permute")
         _add_classifier(network.graph, shuffled)
-        with replacing_file(output, "--output") as staging:
+        with replacing_model(output) as staging:
             write_model(staging, network, shuffled)
     except (ValidationError, InferenceError, RuntimeError, ValueError) as error:
         raise _damaged(model, first_line(error)) from error
@@ -91,7 +90,9 @@ def _read(path: Path) -> tuple[onnx.ModelProto, ModelSpec]:
     if {info.name for info in network.graph.output} != {"logits", "features"}:
         raise _damaged(path, "its outputs are not logits and features")
     if any(uses_external_data(tensor) for tensor in network.graph.initializer):
-        raise _damaged(path, "some of its weights are in other files")
+        raise ModelFileError(
+            f"{path} keeps its weights in a file beside it: what is too large for one file cannot be randomised yet"
+        )
     return network, spec
 
 

@@ -433,14 +433,6 @@ def test_a_file_of_ours_and_writing_over_the_network_are_refused(tmp_path: Path)
     assert network.read_bytes() == classifier().SerializeToString()
 
 
-def test_files_larger_than_two_gigabytes_are_refused_unread(tmp_path: Path) -> None:
-    with (tmp_path / "net.onnx").open("wb") as file:
-        file.truncate(2**31)
-
-    with pytest.raises(ExportError, match="larger than 2 GiB, which is not supported yet"):
-        export_onnx(tmp_path / "net.onnx", tmp_path / "tubes.onnx", I3D)
-
-
 NORM: Node = ("LayerNormalization", ["flat", "scale_of_norm"], "normed", {})
 
 
