@@ -162,7 +162,7 @@ def info(
 ) -> None:
     """Show what a model file says of itself."""
     spec = _load_spec(model)
-    say(json.dumps(spec.describe()) if as_json else texts.info_text(model, spec))
+    say(json.dumps(texts.info_document(spec)) if as_json else texts.info_text(model, spec))
 
 
 @app.command(epilog="Example:\n\n  tubes doctor --model tubes.onnx")

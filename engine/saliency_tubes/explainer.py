@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -81,11 +82,11 @@ class Explainer:
         size_hw, cells = self._spec.preprocessing.crop_hw, self._cells(view.align)
         with one_blas_thread():
             tubes = tuple(
-                merged_tube(label, found.windows, maps, clip.length, size_hw, cells)
+                merged_tube(label, found.windows, maps, clip.length, size_hw, cells, self._spec.approximate is not None)
                 for label, maps in zip(found.labels, found.maps, strict=True)
             )
         built = time.perf_counter() - started
-        return Explanation(
+        explained = Explanation(
             clip=ClipIdentity(clip.name, clip.path, clip.length, found.size_wh, found.sha256),
             model=self.identity,
             spec=self._spec,
@@ -101,9 +102,10 @@ class Explainer:
             frames=None,
             completeness=found.completeness,
             timings=Timings(found.reading, found.network, built),
-            notes=tuple(self._notes(clip, view, tubes)),
+            notes=(),
             source=clip,
         )
+        return replace(explained, notes=tuple(self._notes(explained, view)))
 
     def _tubes(
         self,
@@ -118,7 +120,9 @@ class Explainer:
         with one_blas_thread():
             found = self._spec.head.maps(features, np.array(padded, dtype=np.intp))
             maps = found.maps.reshape(-1, *found.maps.shape[2:])
-            flat = build_tubes([k for row in padded for k in row], maps, shape, cells)
+            flat = build_tubes(
+                [k for row in padded for k in row], maps, shape, cells, self._spec.approximate is not None
+            )
         return [
             (flat[i * most : i * most + len(row)], bias[: len(row)])
             for i, (row, bias) in enumerate(zip(labels, found.bias, strict=True))
@@ -144,7 +148,7 @@ class Explainer:
         errors = completeness_error(np.stack([tube.map for tube in tubes]), bias, logits[labels])
         clip = crops.clip
         digest = hashlib.sha256(crops.frames.data).hexdigest()
-        return Explanation(
+        explained = Explanation(
             clip=ClipIdentity(clip.name, clip.path, clip.length, crops.size_wh, digest),
             model=self.identity,
             spec=self._spec,
@@ -160,11 +164,15 @@ class Explainer:
             frames=crops.frames,
             completeness=relative_completeness([errors], logits),
             timings=timings,
-            notes=tuple(self._notes(clip, view, tubes)),
+            notes=(),
             source=clip,
         )
+        return replace(explained, notes=tuple(self._notes(explained, view)))
 
-    def _notes(self, clip: Clip, view: View, tubes: tuple[Tube, ...]) -> Iterator[str]:
+    def _notes(self, explained: Explanation, view: View) -> Iterator[str]:
+        clip = explained.source
+        if explained.approximation is not None:
+            yield explained.approximation.note
         if self._session.note is not None:
             yield self._session.note
         yield from clip.notes
@@ -177,10 +185,12 @@ class Explainer:
                 f"the clip has {clip.length} frames, fewer than a window of {frames} at stride {stride}: one window "
                 f"covers all of it, its frames {(clip.length - 1) / (frames - 1):.1f} apart"
             )
+        if clip.length > 1 and explained.time_steps.note is not None:
+            yield explained.time_steps.note
         for index, times in Counter(view.wanted.indices).items():
             if times > 1:
                 yield f"class {index} was asked for {times} times: it is explained once"
-        for tube in tubes:
+        for tube in explained.tubes:
             if tube.is_constant:
                 yield f"the map of class {tube.label} is the same everywhere: its tube is zero and points nowhere"
 

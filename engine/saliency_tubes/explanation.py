@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from ._opencv import cv2
 from ._version import __version__
-from .choices import USEFUL, Align, Artifact, Device, Fit, Precision
+from .approximation import Approximation
+from .choices import USEFUL, Align, Artifact, Device, Fit, Precision, SamplingName
 from .preprocess import CropBox, crop_box
 from .sampling import Sampling, Window
 from .spec import ModelSpec
+from .time_steps import TimeSteps
 from .tube import Tube
 from .video import Clip
 from .view import highest
@@ -112,7 +114,8 @@ class Explanation:
             when it is drawn.
         completeness: largest ``|mean(map) + bias - logit|`` over these labels, relative to the largest logit.
         timings: seconds of each stage.
-        notes: what the user should know about this run: a damaged video, repeated frames, a device fallback.
+        notes: what the user should know about this run: approximate maps first, a damaged video, repeated frames, a
+            device fallback.
         source: the open clip, from which pictures are drawn.
     """
 
@@ -174,6 +177,18 @@ class Explanation:
     def span(self) -> tuple[int, int]:
         """The first and the last frame of the clip, inclusive, that the tubes reach over."""
         return self.windows[0].first, self.windows[-1].last
+
+    @property
+    def approximation(self) -> Approximation | None:
+        """Why and by how much the maps miss the logits; None where they are exact."""
+        return Approximation.of(self.spec.approximate, self.completeness)
+
+    @property
+    def time_steps(self) -> TimeSteps:
+        """Which frames of the clip each step of time of a map stands for; of many windows, those of the first."""
+        frames, slides = self.windows[0].indices, self.sampling.name is SamplingName.DENSE
+        counted = tuple(frame - frames[0] for frame in frames) if slides else frames
+        return TimeSteps.of(self.spec.features_shape[1], counted, self.align, slides=slides)
 
     def save(
         self,
@@ -244,6 +259,8 @@ class Explanation:
             "clip": asdict(self.clip) | {"path": None if self.clip.path is None else str(self.clip.path.resolve())},
             "sampling": self._describe_sampling(),
             "align": self.align,
+            "time": {"counted_from": "window" if self.time_steps.slides else "clip", **self.time_steps.describe()},
+            "approximate": self.spec.approximate,
             "model": asdict(self.model)
             | {
                 "path": str(self.model.path.resolve()),

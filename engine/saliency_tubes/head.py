@@ -63,6 +63,15 @@ class Head:
         return f"{mean}-linear" if self.hidden is None else f"{mean}-linear-relu-linear"
 
     @property
+    def words(self) -> str:
+        """The same for people, such as ``"average pooling, linear"``."""
+        pooling = "average pooling"
+        if self.coverage is not None:
+            pooling += f" that counts places unevenly ({self.coverage.min():.2g} to {self.coverage.max():.2g} times)"
+        hidden = "" if self.hidden is None else f"linear to {len(self.hidden.bias)} units, ReLU, "
+        return f"{pooling}, {hidden}linear"
+
+    @property
     def num_classes(self) -> int:
         """K."""
         return len(self.bias)

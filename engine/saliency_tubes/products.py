@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from . import render, writers
 from .comparison import Caption, Comparison
 from .errors import SourceError
+from .explanation import Explanation
 from .painter import UNKNOWN_SECONDS, Painter, Scene, fitted_wh
 from .pipeline import ahead
 from .preprocess import crop
@@ -104,7 +105,7 @@ class SideBySide:
         self._comparison = Comparison(
             fitted_wh(explanation.clip.size_wh, _PANEL_LONGEST),
             [Caption(score.title, score.probability) for score in scores],
-            f"one colour scale for all: 0 is {low:.2f}, 1 is {high:.2f} in units of the logit",
+            marked(explanation, f"one colour scale for all: 0 is {low:.2f}, 1 is {high:.2f} in units of the logit"),
             painter.style,
         )
         self._sink = open_files.enter_context(VideoSink(path, self._comparison.size_wh, audio_from=painter.sound))
@@ -166,9 +167,9 @@ class Sheet:
         tube = explanation.tubes[self._position]
         score = explanation.score(tube.label)
         made_by = f"{explanation.spec.architecture} ({explanation.spec.checkpoint_name})"
-        subtitle = f"probability {score.probability:.3f} in {explanation.clip.name}, {made_by}"
+        said = f"probability {score.probability:.3f} in {explanation.clip.name}, {made_by}"
         sheet = contact_sheet(
-            self._cells, score.title, subtitle, low=tube.low, high=tube.high, style=self._painter.style
+            self._cells, score.title, marked(explanation, said), low=tube.low, high=tube.high, style=self._painter.style
         )
         return [writers.write_png(self._path, sheet)]
 
@@ -204,6 +205,12 @@ class CropPictures:
     def finish(self) -> Iterable[Path]:
         """The pictures, all written."""
         return self._files
+
+
+def marked(explanation: Explanation, text: str) -> str:
+    """Text of a picture; where the maps are approximate it begins with that, since its end may be cut off."""
+    approximation = explanation.approximation
+    return text if approximation is None else f"{approximation.mark}; {text}"
 
 
 def pace(times: Sequence[float]) -> float:

@@ -81,6 +81,7 @@ class Report:
         opacity: of the heatmap over the clip, in [0, 1].
         threshold: in [0, 1]; where the tube is lower, the heatmap is blank.
         time_note: one sentence about the tube's time axis.
+        approximate: a sentence on why the maps are approximate and by how much; empty where they are exact.
         cells: for the maps' y and x, where the first cell lies and how far on the next is, as shares of the crop; None
             for corner-aligned.
     """
@@ -99,6 +100,7 @@ class Report:
     opacity: float
     threshold: float
     time_note: str
+    approximate: str = ""
     cells: tuple[tuple[float, float], tuple[float, float]] | None = None
 
     def __post_init__(self) -> None:
@@ -186,6 +188,7 @@ def _document(report: Report) -> dict[str, Any]:
         "opacity": report.opacity,
         "threshold": report.threshold,
         "timeNote": report.time_note,
+        "approximate": report.approximate,
         "cells": report.cells,
         "colormaps": {name: _base64(colormap_table(name).tobytes()) for name in Colormap},
         "video": _base64(report.video),

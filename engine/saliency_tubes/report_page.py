@@ -61,6 +61,7 @@ class ReportPage:
         video = self._video.read_bytes()
         self._video.unlink()
         explanation, style = self._painter.explanation, self._painter.style
+        approximation = explanation.approximation
         return Report(
             title=explanation.clip.name,
             video=video,
@@ -71,11 +72,12 @@ class ReportPage:
             spans=_spans(explanation, self._seen, self._times),
             top=explanation.top(),
             facts=tuple(_facts(explanation)),
-            notes=explanation.notes,
+            notes=tuple(note for note in explanation.notes if approximation is None or note != approximation.note),
+            approximate="" if approximation is None else _sentence(approximation.note),
             colormap=style.colormap,
             opacity=style.opacity,
             threshold=style.threshold,
-            time_note=_time_note(explanation),
+            time_note=explanation.time_steps.sentence,
             cells=_cells(explanation.tube),
         )
 
@@ -123,11 +125,18 @@ def _cells(tube: Tube) -> tuple[tuple[float, float], tuple[float, float]] | None
     return None if tube.cells is None else tube.cells.in_shares(tube.shape[1:])
 
 
+def _sentence(note: str) -> str:
+    return f"{note[0].upper()}{note[1:]}."
+
+
 def _facts(explanation: Explanation) -> Iterator[tuple[str, str]]:
     """The card of the model and of the run: what, and its text."""
     spec, model = explanation.spec, explanation.model
     _, t, h, w = spec.features_shape
-    yield "network", f"{spec.architecture}, {spec.num_classes} classes, head {spec.head}"
+    yield "network", f"{spec.architecture}, {spec.num_classes} classes"
+    yield "head", spec.head.words
+    if spec.approximate is not None:
+        yield "approximate", spec.approximate
     yield "weights", f"{spec.checkpoint_name}, sha256 {spec.checkpoint_sha256[:16]}…"
     yield "model file", f"{model.path.name}, sha256 {model.sha256[:16]}…"
     yield "ran on", f"{model.device} in {model.precision}, {model.runtime}"
@@ -139,25 +148,8 @@ def _facts(explanation: Explanation) -> Iterator[tuple[str, str]]:
         f"{windows} window{'s' * (windows > 1)} of {spec.frames}, {explanation.sampling.name} {options}",
     )
     yield "fit", f"{explanation.fit}, to {spec.preprocessing.crop_hw[1]}x{spec.preprocessing.crop_hw[0]}"
-    yield "map of a window", f"{t} steps of time, {h}x{w} places"
+    yield "map of a window", f"{t} step{'s' * (t > 1)} of time, {h}x{w} places"
+    yield "steps of time", explanation.time_steps.words
     yield "alignment", _ALIGNMENTS[explanation.align]
     yield "completeness", f"mean of the map + bias = logit, to {explanation.completeness:.1e} of the largest logit"
     yield "made with", f"saliency-tubes {__version__}"
-
-
-def _time_note(explanation: Explanation) -> str:
-    """How finely the tube can tell when."""
-    first, last = explanation.windows[0].first, explanation.windows[0].last
-    steps = explanation.spec.features_shape[1]
-    if last == first:
-        return "The clip has one frame: there is no time in it, and nothing to tell about when."
-    if steps == 1:
-        return (
-            "The network's last features have one step of time a window: within a window, this tube cannot tell when "
-            "something was seen."
-        )
-    each = (last - first + 1) / steps
-    return (
-        f"A window of {last - first + 1} frames has {steps} steps of time, so each step stands for about {each:.1f} "
-        "frames; what is between them is interpolated."
-    )

@@ -174,9 +174,18 @@ def _write_timeline(path: Path, painter: Painter, position: int | None) -> Path:
         energy=np.stack([tube.energy_on(*scale) for tube in tubes]),
         windows=np.array([(window.first, window.last) for window in explanation.windows]),
         probabilities=np.stack([explanation.window_probabilities(tube.label) for tube in tubes]),
+        remarks=tuple(_remarks(explanation)),
     )
     title = explanation.clip.name if several else f"{labels[0]}, {explanation.clip.name}"
     return writers.write_png(path, draw_timeline(timeline, title))
+
+
+def _remarks(explanation: Explanation) -> Iterator[str]:
+    """What is to be said of the energy over time."""
+    if explanation.approximation is not None:
+        yield explanation.approximation.mark
+    if explanation.time_steps.is_flat:
+        yield "flat: one step of time"
 
 
 def _write_npz(path: Path, explanation: Explanation, position: int) -> Path:
@@ -198,6 +207,7 @@ def _write_npz(path: Path, explanation: Explanation, position: int) -> Path:
         label=np.int64(tube.label),
         logit=np.float32(score.logit),
         probability=np.float64(score.probability),
+        **({} if explanation.spec.approximate is None else {"approximate": np.str_(explanation.spec.approximate)}),
     )
 
 

@@ -28,6 +28,7 @@ SCHEMA = "1"
 _PREFIX = "saliency_tubes."
 SCHEMA_KEY = _PREFIX + "schema"
 FILE_PRECISIONS = (Precision.FP32, Precision.FP16)
+_LONGEST_REASON = 400  # characters: it stands on pages and, cut short, on pictures
 _FEW = 5  # of many names, as many as a sentence can carry
 
 
@@ -82,6 +83,7 @@ class ModelSpec:
         checkpoint_sha256: their SHA-256, in hexadecimal.
         versions: (package, version) pairs that made the file.
         parity: what the export measured, or None for a file that was never compared.
+        approximate: a sentence on why the maps do not add up to the logits exactly; None where they do.
     """
 
     architecture: str
@@ -98,6 +100,7 @@ class ModelSpec:
     versions: tuple[tuple[str, str], ...]
     parity: Parity | None
     storage: Precision = Precision.FP32
+    approximate: str | None = None
 
     @property
     def num_classes(self) -> int:
@@ -179,6 +182,7 @@ class ModelSpec:
             "checkpoint_sha256": self.checkpoint_sha256,
             "versions": dict(self.versions),
             "parity": None if self.parity is None else asdict(self.parity),
+            "approximate": self.approximate,
         }
 
     def to_metadata(self) -> dict[str, str]:
@@ -245,6 +249,7 @@ class ModelSpec:
                 for k, v in expect(document["versions"], dict, "versions").items()
             ),
             parity=None if parity is None else _parity(expect(parity, dict, "parity")),
+            approximate=_reason(document.get("approximate")),
         )
         for name, known, found in (
             ("sampling", ("uniform",), spec.sampling),
@@ -299,6 +304,16 @@ def _parity(document: Mapping[str, Any]) -> Parity:
     numbers = ("tolerance", "logits_abs", "logits_rel", "features_abs", "features_rel", "completeness")
     values = floats([document[name] for name in numbers], "parity")
     return Parity(text(document["reference"], "parity"), *values)
+
+
+def _reason(value: Any) -> str | None:
+    """Why maps are approximate; files from before there were such maps say nothing."""
+    if value is None:
+        return None
+    reason = text(value, "approximate")
+    if not reason.strip() or len(reason) > _LONGEST_REASON:
+        raise ValueError(f"approximate is a text of {len(reason)} characters, expected 1 to {_LONGEST_REASON}")
+    return reason
 
 
 def _labels(values: Any, classes: int) -> tuple[str, ...]:

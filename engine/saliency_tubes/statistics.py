@@ -1,7 +1,7 @@
 """A tube in numbers: when and where it peaks, how far it spreads, how much of it lies at the crop's edge."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,8 @@ class TubeStatistics:
 
     The tube's energy is the sum of its values, ``E = sum v[k, i, j]``. A place in the crop is ``y = (i + 0.5) / H``,
     ``x = (j + 0.5) / W``: fractions of the crop's height and width, from its top left corner. All but the last two are
-    None for a tube without energy; what is in seconds is None, too, for a clip without times.
+    None for a tube without energy; what is in seconds is None, too, for a clip without times. What is of time is None
+    for a tube of one step that stands for several frames.
 
     Attributes:
         peak_frame: the source frame with the largest value, the first of equal ones.
@@ -68,7 +69,19 @@ def tube_statistics(tube: Tube, frame_indices: NDArray[np.int64], timestamps: ND
         frame_indices: (T,) the tube's frames, by their numbers in the source.
         timestamps: (T,) their seconds; NaN where there are none.
     """
-    return statistics_of(_small_values(tube), frame_indices, timestamps)
+    found = statistics_of(_small_values(tube), frame_indices, timestamps)
+    if len(tube.map) > 1 or frame_indices[0] == frame_indices[-1]:
+        return found
+    # One step stands for all frames: none of them is the peak more than any other.
+    return replace(
+        found,
+        peak_frame=None,
+        peak_s=None,
+        centre_frame=None,
+        centre_s=None,
+        spread_frames=None,
+        spread_s=None,
+    )
 
 
 def statistics_of(

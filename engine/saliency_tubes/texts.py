@@ -4,6 +4,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .time_steps import TimeSteps
+
 if TYPE_CHECKING:
     from .batch.run import BatchSummary
     from .doctor import Diagnosis
@@ -28,6 +30,7 @@ def run_document(explanation: "Explanation", folders: tuple[Path, ...], notes: l
         "report": None if report is None else str(report),
         "windows": len(explanation.windows),
         "device": explanation.model.device,
+        "approximate": explanation.spec.approximate,
         "notes": [*explanation.notes, *notes],
     }
 
@@ -35,6 +38,8 @@ def run_document(explanation: "Explanation", folders: tuple[Path, ...], notes: l
 def run_text(explanation: "Explanation", folders: tuple[Path, ...]) -> str:
     """The prediction, where each label was written, and what to open."""
     lines = [f"predicted  {_score_text(explanation.predicted)}"]
+    if explanation.approximation is not None:
+        lines.append(f"maps       {explanation.approximation.mark}")
     for tube, folder in zip(explanation.tubes, folders, strict=False):
         lines += [f"label      {_score_text(explanation.score(tube.label))}", f"  written to {folder}"]
     lines += [f"together   written to {folder}" for folder in folders[len(explanation.tubes) :]]
@@ -64,17 +69,25 @@ def batch_text(summary: "BatchSummary") -> str:
     return f"{', '.join(counts)}: see {summary.results}\ngallery in {summary.gallery}"
 
 
+def info_document(spec: "ModelSpec") -> dict[str, Any]:
+    """What `tubes info --json` prints, as JSON types; frames are counted from a window's first."""
+    return spec.describe() | {"time": _time_steps(spec).describe()}
+
+
 def info_text(model: Path, spec: "ModelSpec") -> str:
     """A model file's own account, aligned."""
     T, H, W, _ = spec.input_shape
     C, t, h, w = spec.features_shape
     size = spec.preprocessing.resize_hw
+    time = _time_steps(spec)
     rows = [
         ("model", str(model)),
-        ("network", f"{spec.architecture}, {spec.num_classes} classes, head {spec.head}, layout {spec.layout}"),
+        ("network", f"{spec.architecture}, {spec.num_classes} classes, layout {spec.layout}"),
+        ("head", spec.head.words),
         ("precision", f"{spec.precision} inside, float32 logits and features; weights kept in {spec.storage}"),
         ("input", f"{T} frames ({spec.sampling} sampling), {H}x{W} centre crop of {size[0]}x{size[1]}"),
-        ("features", f"{C} channels in {t} steps of time and {h}x{w} places"),
+        ("features", f"{C} channels in {t} step{'s' * (t > 1)} of time and {h}x{w} places"),
+        ("time", time.note or time.words),
         (
             "norm",
             f"{spec.preprocessing.name}: mean {_numbers(spec.preprocessing.mean)}, "
@@ -83,6 +96,8 @@ def info_text(model: Path, spec: "ModelSpec") -> str:
         ("checkpoint", f"{spec.checkpoint_name}, sha256 {spec.checkpoint_sha256}"),
         ("made with", ", ".join(f"{name} {version}" for name, version in spec.versions)),
     ]
+    if spec.approximate is not None:
+        rows.insert(1, ("maps", f"approximate: {spec.approximate}"))
     if spec.parity is not None:
         rows.append(
             (
@@ -96,6 +111,11 @@ def info_text(model: Path, spec: "ModelSpec") -> str:
     rows += [("labels", "none: classes go by their numbers")] if not names else []
     rows += [("" if i else "labels", f"{i} {name}") for i, name in enumerate(names)]
     return "\n".join(f"{key:<11}{value}" for key, value in rows)
+
+
+def _time_steps(spec: "ModelSpec") -> TimeSteps:
+    """Of a window, as frames of it."""
+    return TimeSteps.of(spec.features_shape[1], range(spec.frames))
 
 
 def frames_text(taken: "ExtractedFrames") -> str:

@@ -37,6 +37,7 @@ class Timeline:
         energy: (L, T) float, the mean of the map at each step, in [0, 1] on one scale for all labels; NaN leaves a gap.
         windows: (n, 2) int64, the first and the last frame that the network saw at once.
         probabilities: (L, n) float in [0, 1]; NaN leaves a gap.
+        remarks: what must be said of the energy, such as that the maps are approximate; what does not fit is left out.
     """
 
     labels: tuple[str, ...]
@@ -45,6 +46,7 @@ class Timeline:
     energy: NDArray[np.floating]
     windows: NDArray[np.int64]
     probabilities: NDArray[np.floating]
+    remarks: tuple[str, ...] = ()
 
     @property
     def has_times(self) -> bool:
@@ -107,7 +109,7 @@ def draw_timeline(timeline: Timeline, title: str) -> NDArray[np.uint8]:
     share = next(top for top in _PROBABILITY_TOPS if top >= likeliest or top == 1)
     probability = _Panel(_BOTTOM - height, _BOTTOM, x_range, share)
     scale = "mean of the tube" if count == 1 else "mean of the map, one scale for all labels"
-    _draw_axes(image, energy, f"energy ({scale})", step)
+    _draw_axes(image, energy, f"energy ({scale})", step, "; ".join(timeline.remarks))
     _draw_axes(image, probability, "probability", share / 5)
     _draw_time(image, (energy, probability), timeline.has_times)
     for line in reversed(range(count)):  # the most important on top
@@ -156,8 +158,10 @@ def _legend_place(place: int, room: int) -> tuple[int, int]:
     return 32 + column * room, 84 + row * _LEGEND_ROW
 
 
-def _draw_axes(image: NDArray[np.uint8], panel: _Panel, title: str, step: float) -> None:
+def _draw_axes(image: NDArray[np.uint8], panel: _Panel, title: str, step: float, remark: str = "") -> None:
     lettering.draw(image, title, (_LEFT, panel.top - 12), _TICK, colour=lettering.QUIET)
+    beside = _LEFT + lettering.width_of(title, _TICK) + 18
+    lettering.draw(image, lettering.shorten(remark, _RIGHT - beside, _TICK), (beside, panel.top - 12), _TICK)
     values = ticks(0, panel.y_max, step)
     for value, y in zip(values, panel.ys(np.array(values)).round().astype(int).tolist(), strict=True):
         image[y, _LEFT : _RIGHT + 1] = _GRID

@@ -30,6 +30,7 @@ class Tube:
         low: the upsampled map's smallest value, shown as 0.
         high: its largest value, shown as 1.
         cells: where the map's cells lie in `shape`; None for corner-aligned, as the published reference has them.
+        approximate: whether the map's mean and the bias miss the logit; see `ModelSpec.approximate`.
     """
 
     label: int
@@ -38,6 +39,7 @@ class Tube:
     low: float
     high: float
     cells: Cells | None = None
+    approximate: bool = False
 
     @cached_property
     def values(self) -> NDArray[np.float32]:
@@ -92,7 +94,7 @@ class Tube:
         """Slices of the tube and its energy over time, as a figure that a notebook shows.
 
         Args:
-            title: what stands above; None for the class index.
+            title: what stands above; None for the class index. An approximate tube says so before it.
             times: (T,) float64, seconds of the steps, such as `Explanation.timestamps`; None to count steps.
 
         Returns:
@@ -108,6 +110,8 @@ class Tube:
         volume = self.at_size(self.steps[steps], (H, W))
         slices = np.clip(_normalised(volume, self.low, self.high), 0, 1)
         heading = f"class {self.label}" if title is None else title
+        if self.approximate:  # before the title, of which the end is left out where it is long
+            heading = f"approximate: {heading}" if heading else "approximate"
         return plot_tube(slices, steps, self.energy, self.low, self.high, title=heading, times=times)
 
     def track(self, frame_indices: NDArray[np.int64]) -> NDArray[np.float32]:
@@ -133,7 +137,11 @@ class Tube:
 
 
 def build_tubes(
-    labels: Sequence[int], maps: NDArray[np.float32], shape: tuple[int, int, int], cells: Cells | None = None
+    labels: Sequence[int],
+    maps: NDArray[np.float32],
+    shape: tuple[int, int, int],
+    cells: Cells | None = None,
+    approximate: bool = False,
 ) -> tuple[Tube, ...]:
     """Upsample raw maps to `shape` (T, H, W) and normalise each once, over its whole volume.
 
@@ -145,6 +153,7 @@ def build_tubes(
         maps: (L, t, h, w) float32, raw class-activation maps.
         shape: (T, H, W) of the tubes.
         cells: where the maps' cells lie in it; None for corner-aligned, as in the reference.
+        approximate: see `Tube.approximate`.
     """
     volumes = list(upsample(maps, shape, cells=cells))
     if len(labels) > 1:  # so that who keeps one tube does not keep them all
@@ -154,7 +163,7 @@ def build_tubes(
         low, high = float(volume.min()), float(volume.max())
         if raw.min() == raw.max():  # asked of the raw map: upsampling rounds
             low = high = float(raw.flat[0])
-        tube = Tube(label, raw, shape, low, high, cells)
+        tube = Tube(label, raw, shape, low, high, cells, approximate)
         vars(tube)["values"] = _normalised(volume, low, high)  # they are here already
         tubes.append(tube)
     return tuple(tubes)
@@ -167,6 +176,7 @@ def merged_tube(
     length: int,
     size_hw: tuple[int, int],
     cells: Cells | None = None,
+    approximate: bool = False,
 ) -> Tube:
     """One tube for a whole video from the raw maps of windows that slide over it.
 
@@ -181,6 +191,7 @@ def merged_tube(
         length: number of frames in the video.
         size_hw: (H, W) of the tube.
         cells: where a window's cells lie among its frames and their pixels; None for corner-aligned.
+        approximate: see `Tube.approximate`.
     """
     merged = merge(windows, maps, length, cells)
     placed = None if cells is None else cells.on_every_frame
@@ -188,11 +199,11 @@ def merged_tube(
     value = float(maps[0].flat[0])
     if all((raw == value).all() for raw in maps):  # asked of the raw maps: merging rounds
         merged.fill(value)
-        return Tube(label, merged, shape, value, value, placed)
+        return Tube(label, merged, shape, value, value, placed, approximate)
     low, high = np.inf, -np.inf
     for volume in _upsampled(merged, shape, placed):
         low, high = min(low, float(volume.min())), max(high, float(volume.max()))
-    return Tube(label, merged, shape, low, high, placed)
+    return Tube(label, merged, shape, low, high, placed, approximate)
 
 
 def merge(

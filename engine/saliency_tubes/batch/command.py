@@ -1,16 +1,17 @@
 """What `tubes batch` does: find the clips, load the model, explain what is not done yet."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from ..choices import Align, Artifact, Device, Fit, Precision, SamplingName
 from ..explanation import Explanation
-from ..model import load_model
+from ..model import TubeModel, load_model
 from ..progress import StopWords, shown
 from ..sampling import Sampling
 from ..style import Style
+from ..time_steps import TimeSteps
 from .run import BatchSummary, Procedure, run_batch
 from .sources import find_clips
 
@@ -55,10 +56,11 @@ def run_command(
     """See `tubes batch`; `say` prints a line to stderr."""
     found = find_clips(sources, out)
     loaded = load_model(model, device, precision)
-    notes = () if loaded.note is None else (loaded.note,)
+    sampling = order.sampling or Sampling(SamplingName(loaded.spec.sampling))
+    notes = tuple(_notes(loaded, sampling))
     for note in (*notes, *found.notes):
         say(f"note: {note}")
-    settings = asdict(replace(order, sampling=order.sampling or Sampling(SamplingName(loaded.spec.sampling))))
+    settings = asdict(replace(order, sampling=sampling))
     settings |= {"model": loaded.sha256, "precision": precision, "artifacts": sorted(order.artifacts)}
     del settings["labels"]  # each clip has its own
     if order.align is Align.CORNERS:  # what was done before there was a choice need not be done again
@@ -72,6 +74,19 @@ def run_command(
         notes=notes,
     )
     return run_batch(found, out, loaded.spec, procedure, order.labels, partial(shown, say=say, words=STOP_WORDS))
+
+
+def _notes(model: TubeModel, sampling: Sampling) -> Iterator[str]:
+    """What is true of all clips; how far approximate maps are off is each clip's own."""
+    spec = model.spec
+    if spec.approximate is not None:
+        yield f"approximate: {spec.approximate}"
+    if model.note is not None:
+        yield model.note
+    slides = sampling.name is SamplingName.DENSE
+    time = TimeSteps.of(spec.features_shape[1], range(spec.frames), slides=slides).note
+    if time is not None:
+        yield time
 
 
 def save_as(

@@ -91,7 +91,7 @@ def _rows(record: Record, root: str) -> list[dict[str, Any]]:
     row: dict[str, Any] = {"name": record.name or record.source, "source": source if named else ""}
     if record.predicted is None:
         return [row | {"error": record.error or "no results"}]
-    row |= {"predicted": _score(record.predicted), "notes": record.notes}
+    row |= {"predicted": _score(record.predicted), "notes": record.notes, "approximate": record.approximate}
     if record.together:
         row["together"] = _written(record.together)
     return [row | _label(label) for label in record.labels]

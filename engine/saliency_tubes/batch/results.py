@@ -62,6 +62,7 @@ class Record:
         seconds: how long it took: reading, network, tubes and files, without waiting for other clips.
         fingerprint: of everything that the results depend on; None for a row that names no clip.
         align: where the cells of its maps lie in the clip; None for a clip that failed.
+        approximate: why its maps do not add up to the logits exactly; None where they do. `notes` say by how much.
     """
 
     source: str
@@ -74,6 +75,7 @@ class Record:
     seconds: float | None
     fingerprint: str | None
     align: Align | None = None
+    approximate: str | None = None
 
     @property
     def failed(self) -> bool:
@@ -107,7 +109,9 @@ class Record:
             del document["status"]
             predicted = document.pop("predicted")
             align = document.pop("align", None if document["error"] else Align.CORNERS)  # which there was no choice of
+            approximate = document.pop("approximate", None)
             return cls(
+                approximate=None if approximate is None else str(approximate),
                 predicted=predicted and _score(predicted),
                 labels=tuple(map(_label, document.pop("labels"))),
                 align=None if align is None else Align(align),

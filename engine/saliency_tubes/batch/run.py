@@ -181,6 +181,7 @@ def _record(clip: PlannedClip, explanation: Explanation, out: Path, procedure: P
         seconds=round(sum(astuple(explanation.timings)) + time.perf_counter() - started, 3),
         fingerprint=clip.fingerprint,
         align=explanation.align,
+        approximate=explanation.spec.approximate,
     )
 
 

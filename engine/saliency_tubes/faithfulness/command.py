@@ -65,6 +65,8 @@ def run_command(
 
     with written_to(out, note) as write:
         loaded = load_model(model, device, precision)
+        if loaded.spec.approximate is not None:
+            note(f"approximate: {loaded.spec.approximate}; completeness says by how much")
         if loaded.note is not None:
             note(loaded.note)
         with _randomised(loaded, randomise, device, precision, options.seed) as other:

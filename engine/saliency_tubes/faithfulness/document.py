@@ -18,6 +18,7 @@ def document(evaluation: Evaluation) -> dict[str, Any]:
         "schema": SCHEMA,
         "complete": evaluation.complete,
         "model": asdict(evaluation.model) | {"path": str(evaluation.model.path.resolve())},
+        "approximate": evaluation.approximate,
         "randomised_sha256": evaluation.randomised,
         "options": _options(evaluation.options),
         "bootstrap": {"resamples": RESAMPLES, "confidence": CONFIDENCE, "seed": evaluation.options.seed},

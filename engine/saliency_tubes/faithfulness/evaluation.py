@@ -26,6 +26,7 @@ class Evaluation:
         results: a result for each case that was measured.
         errors: why the others were not.
         complete: whether all cases were tried.
+        approximate: why the model's maps do not add up to the logits exactly; None where they do.
     """
 
     model: ModelIdentity
@@ -34,6 +35,7 @@ class Evaluation:
     results: tuple[CaseResult, ...]
     errors: tuple[CaseError, ...]
     complete: bool = True
+    approximate: str | None = None
 
     @classmethod
     def of(
@@ -53,6 +55,7 @@ class Evaluation:
             tuple(one for one in kept if isinstance(one, CaseResult)),
             tuple(one for one in kept if isinstance(one, CaseError)),
             complete,
+            model.spec.approximate,
         )
 
     def summary(self) -> tuple[Summary, ...]:

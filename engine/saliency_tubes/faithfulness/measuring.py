@@ -56,6 +56,8 @@ class Measurer:
         rng = np.random.default_rng((self.options.seed, number))
         findings = list(self._findings(look, known, rng))
         notes = [*explanation.notes, *known.notes, *(one for one in findings if isinstance(one, str))]
+        approximation = explanation.approximation
+        known_of_all = (self.model.note, None if approximation is None else approximation.note)
         return CaseResult(
             name=case.name,
             place=case.place,
@@ -63,7 +65,7 @@ class Measurer:
             predicted=explanation.predicted,
             values=tuple(one for one in findings if isinstance(one, Measured)),
             curves=tuple(one for one in findings if isinstance(one, MeasuredCurves)),
-            notes=tuple(note for note in notes if note != self.model.note),  # which is true of all cases
+            notes=tuple(note for note in notes if note not in known_of_all),
             seconds=time.perf_counter() - started,
         )
 

@@ -152,4 +152,7 @@ def _title(figure: "Figure", title: str, evaluation: Evaluation) -> None:
     cases = "1 case" if count == 1 else f"{count} cases: means, and their 95 % intervals"
     unfinished = "" if evaluation.complete else " (stopped before the end)"
     figure.suptitle(f"{title}\n", fontsize="large", parse_math=False)
-    figure.text(0.5, 1.0, f"\n\n{cases}{unfinished}", ha="center", va="top", fontsize="small", color="#555555")
+    approximate = "" if evaluation.approximate is None else "; the tubes are approximate"
+    figure.text(
+        0.5, 1.0, f"\n\n{cases}{unfinished}{approximate}", ha="center", va="top", fontsize="small", color="#555555"
+    )

@@ -36,6 +36,8 @@ function fillWords() {
   byId("notes").append(...report.notes.map((note) => make("li", {}, make("bdi", {}, note))));
   byId("notes-section").hidden = report.notes.length === 0;
   byId("time-note").textContent = report.timeNote;
+  byId("approximate").textContent = report.approximate;
+  byId("approximate").hidden = report.approximate === "";
   byId("unseen-note").hidden = stage.wholeFrame;
 }
 

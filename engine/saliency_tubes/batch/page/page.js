@@ -106,7 +106,7 @@ function rowElement(row) {
   const [predicted, label] = [row.predicted, row.label].map((score) => element("span", "class", className(score)));
   made.append(
     cell("predicted", "Predicted", predicted, element("div", "source", `${(100 * row.predicted[2]).toFixed(1)} %`)),
-    cell("label", "Explained", label),
+    cell("label", "Explained", label, ...(row.approximate === null ? [] : [element("div", "mark", "approximate")])),
     cell("number", "Probability", ...share(row.label[2])),
     cell("number", "Logit", row.label[3].toFixed(2).replace("-", "\u2212")),
     cell("number", "At the border", ...share(row.border)),
@@ -191,6 +191,10 @@ function fill(id) {
 const failed = data.rows.filter((row) => row.error !== undefined).length;
 find("summary").textContent = plural(data.clips, "clip") + (data.root ? ` in ${data.root}` : "")
   + (failed ? `, ${failed.toLocaleString("en-GB")} failed` : "");
+const inexact = data.rows.filter((row) => row.error === undefined && row.approximate !== null);
+find("approximate").hidden = inexact.length === 0;
+find("approximate").textContent = `${inexact.length === data.rows.length - failed ? "These maps are" : `The maps of ${plural(inexact.length, "result")} are`}`
+  + ` approximate: ${[...new Set(inexact.map((row) => row.approximate))].join("; ")}. Each result says by how much.`;
 fill("predicted");
 fill("label");
 if (!["all", "done", "other", "failed"].includes(state.show)) state.show = START.show;
