@@ -87,4 +87,5 @@ def hostile_report() -> Report:
         facts=((HOSTILE, endless), ("k" * 500, HOSTILE)),
         notes=(HOSTILE, endless),
         time_note=HOSTILE,
+        approximate=HOSTILE,
     )

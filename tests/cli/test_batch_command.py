@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from clips import moving_square, write_folder, write_video
-from tiny import write_tiny
+from tiny import tiny_spec, write_tiny
 
 CLIPS = 30
 MAIN = "from saliency_tubes.cli import entry; entry()"
@@ -117,6 +117,26 @@ def test_a_batch_that_is_stopped_says_how_to_go_on(workplace: Path, signum: sign
     page = Path("out/index.html").read_text()
     assert all(f'"{name}"' in page for name in before)
     goes_on_from(before)
+
+
+def test_what_is_true_of_all_clips_is_said_once(workplace: Path) -> None:
+    spec = tiny_spec(frames=2, features_shape=(6, 1, 4, 4), approximate="two layers are not linear")
+    write_tiny(workplace / "tubes.onnx", spec)
+
+    result = batch("v", "--out", "out")
+
+    assert result.stderr.count("note: approximate: two layers are not linear\n") == 1
+    assert result.stderr.count("note: one step of time stands for all 2 frames: ") == 1
+    for line in recorded():
+        (note,) = line["notes"]  # how far off they are is each clip's own
+        assert note.startswith("approximate: two layers are not linear; the maps miss the logit by ")
+        assert line["approximate"] == "two layers are not linear"
+        assert line["labels"][0]["statistics"]["peak_frame"] is None
+    assert (
+        "note: one step of time stands for all 2 frames of a window"
+        in batch("v", "--out", "dense", "--sampling", "dense").stderr
+    )
+    assert {len(line["notes"]) for line in map(json.loads, Path("dense/results.jsonl").read_text().splitlines())} == {1}
 
 
 def test_two_batches_do_not_share_a_folder(workplace: Path) -> None:

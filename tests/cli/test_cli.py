@@ -91,9 +91,13 @@ def test_info_tells_what_the_file_says_of_itself(workplace: Path) -> None:
     text = tubes("info").stdout
     document = json.loads(tubes("info", "tubes.onnx", "--json").stdout)
 
-    assert document == json.loads(json.dumps(tiny_spec().describe()))
+    time = {"steps": 2, "frames": [{"first": 0, "last": 1}, {"first": 2, "last": 3}]}
+    assert document == json.loads(json.dumps(tiny_spec().describe())) | {"time": time}
     for expected in (
         "tiny, 5 classes",
+        "head       average pooling, linear\n",
+        "features   6 channels in 2 steps of time and 4x4 places\n",
+        "time       2 steps, of frames 0-1, 2-3\n",
         "precision  fp32 inside, float32 logits and features; weights kept in fp32",
         "4 frames (uniform",
         "32x32 centre crop of 36x36",
@@ -101,6 +105,35 @@ def test_info_tells_what_the_file_says_of_itself(workplace: Path) -> None:
         *LABELS,
     ):
         assert expected in text
+
+
+def test_info_warns_of_one_step_of_time_and_of_approximate_maps(workplace: Path) -> None:
+    spec = tiny_spec(frames=2, features_shape=(6, 1, 4, 4), approximate="two layers are not linear")
+    write_tiny(workplace / "coarse.onnx", spec)
+
+    text = tubes("info", "coarse.onnx").stdout
+    document = json.loads(tubes("info", "coarse.onnx", "--json").stdout)
+
+    assert "\nmaps       approximate: two layers are not linear\n" in text
+    assert "6 channels in 1 step of time and 4x4 places" in text
+    assert "\ntime       one step of time stands for all 2 frames: the tube cannot localise in time." in text
+    assert document["approximate"] == "two layers are not linear"
+    assert document["time"] == {"steps": 1, "frames": [{"first": 0, "last": 1}]}
+
+
+def test_run_says_that_maps_are_approximate_and_cannot_tell_when(workplace: Path) -> None:
+    spec = tiny_spec(frames=2, features_shape=(6, 1, 4, 4), approximate="two layers are not linear")
+    write_tiny(workplace / "tubes.onnx", spec)
+
+    text = tubes("run", "clip.mp4", "--device", "cpu", "--save", "gif")
+    document = json.loads(tubes("run", "clip.mp4", "--device", "cpu", "--save", "gif", "--json").stdout)
+
+    approximate, coarse = text.stderr.splitlines()
+    assert approximate.startswith("note: approximate: two layers are not linear; the maps miss the logit by ")
+    assert coarse.startswith("note: one step of time stands for all 2 frames")
+    assert text.stdout.splitlines()[1] == "maps       approximate: less than 0.01 % off the logits"
+    assert document["approximate"] == "two layers are not linear"
+    assert [note[:11] for note in document["notes"]] == ["approximate", "one step of"]
 
 
 def test_version_and_help() -> None:

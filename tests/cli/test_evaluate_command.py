@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from clips import write_folder
 from planted import bright_square, clip_of, write_bright
+from tiny import tiny_spec, write_tiny
 
 MAIN = "from saliency_tubes.cli import entry; entry()"
 # Each case takes its time, so that there is a middle to stop in; when one begins, a file says so.
@@ -99,6 +100,18 @@ def test_what_is_true_of_several_cases_is_noted_once(workplace: Path) -> None:
 
     assert result.stderr.count("note: a and 2 more: of a whole video, nothing is deleted or inserted") == 1
     assert "deletion" not in result.stdout
+
+
+def test_approximate_maps_are_noted_once_and_on_record(workplace: Path) -> None:
+    write_tiny(workplace / "tubes.onnx", tiny_spec(approximate="two layers are not linear"))
+
+    result = evaluate("cases.csv", "--no-perturbation", "--out", "out")
+
+    assert result.stderr.count("approximate") == 1
+    assert "note: approximate: two layers are not linear; completeness says by how much\n" in result.stderr
+    document = json.loads(Path("out/evaluation.json").read_bytes())
+    assert document["approximate"] == "two layers are not linear"
+    assert [case["notes"] for case in document["cases"]] == [[], [], []]
 
 
 def test_weights_are_shuffled_for_a_sanity_check(workplace: Path) -> None:

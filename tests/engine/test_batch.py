@@ -424,6 +424,26 @@ def test_a_record_comes_back_as_it_was(batch: Batch) -> None:
     assert b"\n".join(record.line().strip() for record in results.records).isascii()
 
 
+def test_approximate_maps_are_on_record(place: Path) -> None:
+    batch = Batch(load_model(write_tiny(place / "approximate.onnx", tiny_spec(approximate="<why>")), "cpu"))
+    batch("v")
+
+    line = lines()["a.mp4"]
+    assert line["approximate"] == "<why>"
+    assert line["notes"][0].startswith("approximate: <why>; the maps miss the logit by ")
+    with open_results(Path("out")) as results:
+        assert [Record.from_line(record.line()) for record in results.records] == results.records
+        assert {record.approximate for record in results.records} == {"<why>"}
+
+
+def test_a_line_from_before_there_were_approximate_maps_is_of_exact_ones(batch: Batch) -> None:
+    batch("v")
+    document = lines()["a.mp4"]
+    assert document.pop("approximate") is None
+
+    assert Record.from_line(json.dumps(document).encode()).approximate is None
+
+
 def test_a_line_that_does_not_fit_on_the_disk_is_not_begun(tmp_path: Path) -> None:
     record = Record("/v/a.mp4", "a", None, (), None, (), "bad", None, "f")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

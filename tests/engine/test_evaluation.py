@@ -620,6 +620,11 @@ class TestFigures:
             one for case in whole.results for one in case.curves if (one.method, one.fill) == ("random", "mean")
         ]
         np.testing.assert_allclose(line.get_ydata(), np.mean([one.deletion.scores for one in of_random], axis=0))
+        assert not any("approximate" in text.get_text() for figure in (points, curves) for text in figure.texts)
+        inexact = replace(whole, approximate="why")
+        for figure in (localisation_figure(inexact), perturbation_figure(inexact)):
+            assert figure is not None
+            assert figure.texts[-1].get_text().endswith("; the tubes are approximate")
         without = evaluate(model, [Case("x", clip_of(bright_square()))], Options(methods=BOTH, fills=()))
         assert localisation_figure(without) is None
         assert perturbation_figure(without) is None

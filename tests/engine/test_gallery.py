@@ -301,6 +301,26 @@ def test_what_shows_all_labels_is_linked_from_each(browser: Any, tmp_path: Path)
     assert gallery.page.evaluate("best(data.rows[0])") == "clip1/1%2B2/report.html"
 
 
+def test_approximate_maps_are_marked_above_all_and_in_their_rows(browser: Any, tmp_path: Path) -> None:
+    inexact = record(2, approximate=f"why {HOSTILE}", notes=("approximate: 6.3 %",))
+    records = [record(1), inexact, record(3, approximate="another reason"), *FAILED]
+    gallery = Gallery(browser, write_page(tmp_path, records).resolve())
+
+    assert gallery.texts("#rows tr .mark") == ["approximate", "approximate"]
+    assert gallery.page.locator("#rows tr", has_text="clip1").locator(".mark").count() == 0
+    warning = gallery.page.locator("#approximate").text_content()
+    assert (
+        warning
+        == f"The maps of 2 results are approximate: why {HOSTILE}; another reason. Each result says by how much."
+    )
+    assert gallery.complaints == []
+    all_of_them = Gallery(browser, write_page(tmp_path, records[1:2] + FAILED).resolve())
+    assert all_of_them.texts("#approximate")[0].startswith("These maps are approximate: why <")
+    plain = Gallery(browser, write_page(tmp_path, [record(1), *FAILED]).resolve())
+    assert not plain.page.locator("#approximate").is_visible()
+    assert plain.texts("#rows .mark") == []
+
+
 def test_it_is_a_table_to_a_screen_reader_and_fits_a_phone(browser: Any, tmp_path: Path) -> None:
     file = write_page(tmp_path, [record(1, name="x" * 200, source=f"/v/{'y' * 200}"), *RECORDS[1:4], *FAILED]).resolve()
     for width in (1280, 390):
@@ -320,9 +340,13 @@ def _luminance(colour: str) -> float:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_stands_out_from_its_ground(browser: Any, tmp_path: Path, scheme: str) -> None:
     """WCAG 2.2, 1.4.3: a contrast of 4.5."""
-    gallery = Gallery(browser, write_page(tmp_path, RECORDS[:3] + FAILED).resolve(), color_scheme=scheme)
+    gallery = Gallery(
+        browser,
+        write_page(tmp_path, [*RECORDS[:3], record(4, approximate="why"), *FAILED]).resolve(),
+        color_scheme=scheme,
+    )
     pairs = gallery.page.evaluate(
-        """() => ["#summary", ".name", ".source", "#rows a", ".error", "th button", "#legend", "#reset", "label"].map((selector) => {
+        """() => ["#summary", ".name", ".source", "#rows a", ".error", "th button", "#legend", "#reset", "label", "#approximate", ".mark"].map((selector) => {
           const text = document.querySelector(selector);
           let ground = text;
           while (getComputedStyle(ground).backgroundColor === "rgba(0, 0, 0, 0)") ground = ground.parentElement;

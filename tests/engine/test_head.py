@@ -59,6 +59,18 @@ def test_maps_and_bias_add_up_to_the_logits(kind: str) -> None:
         assert np.ptp(expected) > 0.1
 
 
+def test_heads_are_told_in_words() -> None:
+    uneven = np.array([[[0.5, 1.58, 0.92]]], np.float32)
+    hidden = HEADS["mean-linear-relu-linear"].hidden
+
+    assert tiny_head().words == "average pooling, linear"
+    assert tiny_head(coverage=uneven).words == "average pooling that counts places unevenly (0.5 to 1.6 times), linear"
+    assert tiny_head(hidden=hidden).words == "average pooling, linear to 4 units, ReLU, linear"
+    assert tiny_head(coverage=uneven, hidden=hidden).words == (
+        "average pooling that counts places unevenly (0.5 to 1.6 times), linear to 4 units, ReLU, linear"
+    )
+
+
 @pytest.mark.parametrize("kind", HEADS)
 def test_a_batch_is_what_each_clip_is_alone(kind: str) -> None:
     head = HEADS[kind]

@@ -406,11 +406,26 @@ def test_hostile_names_are_only_text(open_report: Any) -> None:
     assert page.text_content("h1") == reports.HOSTILE + "\udcff"
     assert page.text_content("#facts dt") == reports.HOSTILE
     assert page.text_content("#notes li") == reports.HOSTILE
+    assert page.text_content("#approximate") == reports.HOSTILE
     assert page.text_content("#top th bdi") == reports.HOSTILE
     assert page.locator("img").count() == 0
     assert page.title() != "owned"
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     assert page.locator("#label option").nth(1).text_content() == "x" * 59 + "… (37.5 %)"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_approximate_maps_are_warned_of_above_the_clip(open_report: Any, scheme: str) -> None:
+    words = "Approximate: two layers are not linear; the maps miss the logit by 6.3 % of the largest one."
+    page = open_report(reports.report(approximate=words), color_scheme=scheme).ready().page
+    warning = page.locator("#approximate")
+
+    assert warning.inner_text() == words
+    assert warning.bounding_box()["y"] < page.locator("#stage").bounding_box()["y"]
+    ground, ink = warning.evaluate("node => [getComputedStyle(node).backgroundColor, getComputedStyle(node).color]")
+    dark, bright = sorted(sum(map(int, re.findall(r"\d+", colour))) for colour in (ground, ink))
+    assert bright - dark > 450  # of 765
+    assert open_report().ready().page.locator("#approximate").is_hidden()
 
 
 def test_on_a_phone_in_the_dark(open_report: Any) -> None:
@@ -504,12 +519,13 @@ def test_a_clip_that_cannot_be_decoded_leaves_the_tube(open_report: Any) -> None
 
 
 def test_in_a_notebook_it_lives_in_a_frame_of_its_own(browser: Any, tmp_path: Path) -> None:
-    text = f"<!doctype html><title>notebook</title><h1 id='title'>mine</h1>{inline_html(reports.report())}"
+    text = f"<!doctype html><title>notebook</title><h1 id='title'>mine</h1>{inline_html(reports.report(approximate='Not exact.'))}"
     viewer = Viewer(browser, tmp_path / "notebook.html", text, viewport={"width": 1000, "height": 800})
     frame = viewer.page.frame_locator("iframe")
     frame.locator(".playhead").wait_for()
 
     assert frame.locator("h1").inner_text() == "clip.mp4"
+    assert frame.locator("#approximate").inner_text() == "Not exact."
     assert frame.locator(".details").is_hidden()
     assert viewer.page.inner_text("#title") == "mine"
     frame.locator("#play").click()

@@ -24,6 +24,8 @@ def damaged(**changes: object) -> dict[str, str]:
         {"parity": None},
         {"precision": Precision.FP16},
         {"storage": Precision.FP16},
+        {"approximate": "two layers are not linear"},
+        {"approximate": "é" * 400},
     ],
 )
 def test_metadata_round_trip(changes: dict[str, object]) -> None:
@@ -55,6 +57,33 @@ def test_a_file_that_says_nothing_of_its_storage_keeps_what_it_computes_in() -> 
     spec = ModelSpec.from_metadata(metadata | {"saliency_tubes.spec": json.dumps(document)})
 
     assert spec.storage is Precision.FP16
+
+
+def test_a_file_that_says_nothing_of_its_maps_has_exact_ones() -> None:
+    metadata = tiny_spec(approximate="two layers are not linear").to_metadata()
+    document = json.loads(metadata["saliency_tubes.spec"])
+    assert document.pop("approximate") == "two layers are not linear"
+
+    spec = ModelSpec.from_metadata(metadata | {"saliency_tubes.spec": json.dumps(document)})
+
+    assert spec.approximate is None
+
+
+@pytest.mark.parametrize(
+    ("reason", "message"),
+    [
+        ("", "approximate is a text of 0 characters, expected 1 to 400"),
+        ("  ", "approximate is a text of 2 characters, expected 1 to 400"),
+        ("x" * 401, "approximate is a text of 401 characters, expected 1 to 400"),
+        ("\x1b[31mred", "approximate holds characters that cannot be printed"),
+        ("\u202egnp.exe", "approximate holds characters that cannot be printed"),
+        (True, "approximate is bool, expected str"),
+        (["why"], "approximate is list, expected str"),
+    ],
+)
+def test_a_reason_that_cannot_be_shown_is_refused(reason: object, message: str) -> None:
+    with pytest.raises(ModelFileError, match=message):
+        ModelSpec.from_metadata(damaged(approximate=reason))
 
 
 def test_weights_are_stored_as_little_endian_float32() -> None:
