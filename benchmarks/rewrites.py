@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import torch
 from numpy.typing import NDArray
 from saliency_tubes.bench.race import Clock, seconds
 from saliency_tubes.choices import Norm
@@ -54,7 +55,8 @@ def measure(inputs: Inputs, clock: Clock) -> list[Row]:
 
 def _plain(weights: Path) -> onnx.ModelProto:
     """The graph as PyTorch exports it, its features exposed."""
-    model = plain_classifier(load_checkpoint(weights).network, reference.CLIP_LENGTH, _SIZE, _OPSET)
+    example = torch.zeros(1, 3, reference.CLIP_LENGTH, _SIZE, _SIZE)
+    model = plain_classifier(load_checkpoint(weights).network, example, _OPSET)
     expose(model, find_tail(model))
     return model
 

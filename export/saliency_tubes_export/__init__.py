@@ -1,4 +1,4 @@
-"""The exporter: checkpoints, and ONNX classifiers, in; self-sufficient ONNX files out."""
+"""The exporter: checkpoints, PyTorch modules, Keras models and ONNX graphs in; self-sufficient ONNX files out."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .exporter import export_checkpoint
     from .foreign import export_onnx
+    from .keras_model import export_keras
+    from .modules import export_model
     from .parity import ParityReport
     from .randomised import randomise
 
-__all__ = ["ParityReport", "export_checkpoint", "export_onnx", "randomise"]
+__all__ = ["ParityReport", "export_checkpoint", "export_keras", "export_model", "export_onnx", "randomise"]
 
 _HOMES = {
     "ParityReport": "parity",
     "export_checkpoint": "exporter",
+    "export_keras": "keras_model",
+    "export_model": "modules",
     "export_onnx": "foreign",
     "randomise": "randomised",
 }

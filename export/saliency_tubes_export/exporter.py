@@ -23,11 +23,9 @@ from .mfnet3d import ARCHITECTURE, MFNet3D
 from .parity import Original, ParityReport, measure
 from .precision import storage_of, store_half, to_half, with_rounding
 from .tail import Tail, find_tail
-from .torch_graph import plain_classifier
+from .torch_graph import DEFAULT_OPSET, check_opset, plain_classifier
 from .writing import check_output, replacing_model, write_model
 
-DEFAULT_OPSET = 18
-OPSETS = range(18, 24)
 SMALLEST_SIZE = 32  # MFNet-3D halves height and width five times
 
 
@@ -78,7 +76,7 @@ def export_checkpoint(
     checkpoint = load_checkpoint(weights, head)
     names = None if labels is None else read_labels(labels, checkpoint.network.classifier.out_features)
     say("exporting the network with PyTorch")
-    model = plain_classifier(checkpoint.network, frames, size, opset)
+    model = plain_classifier(checkpoint.network, torch.zeros(1, 3, frames, size, size), opset)
     tail = find_tail(model)
     expose(model, tail)
     spec = _spec(checkpoint, tail, names, frames, size, norm, layout, precision, storage)
@@ -112,8 +110,7 @@ def _check_arguments(output: Path, frames: int, size: int, opset: int, precision
         raise ExportError(f"frames is {frames}: expected at least 1")
     if size < SMALLEST_SIZE:
         raise ExportError(f"size is {size}: MFNet-3D needs crops of at least {SMALLEST_SIZE} pixels")
-    if opset not in OPSETS:
-        raise ExportError(f"opset is {opset}: expected {OPSETS[0]} to {OPSETS[-1]}")
+    check_opset(opset)
     if precision not in FILE_PRECISIONS:
         raise ExportError(
             f"a file is exported in {' or '.join(FILE_PRECISIONS)}, and {precision} is for the time when it runs: "

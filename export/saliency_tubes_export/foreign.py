@@ -1,4 +1,4 @@
-"""`export_onnx`: somebody else's graph -> clip input -> tail -> prefix -> parity -> file, in that order."""
+"""`export_graph`: somebody else's graph -> clip input -> tail -> prefix -> parity -> file, in that order."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -6,33 +6,31 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime as ort
-from numpy.typing import NDArray
-from onnx import TensorProto, helper
-from saliency_tubes import __version__
 from saliency_tubes.choices import ChannelOrder, InputLayout, Layout, Precision
-from saliency_tubes.errors import ExportError, ModelFileError, OutputError, ParityError, first_line
+from saliency_tubes.errors import ExportError, TailError
 from saliency_tubes.presets import Pixels
-from saliency_tubes.spec import ModelSpec
+from saliency_tubes.spec import ModelSpec, Preprocessing
+from saliency_tubes.synthetic import synthetic_clip
 
 from .clip_input import ClipInput, find_clip_input
-from .convolution import attributes_of
+from .eager import Eager
 from .expose import expose
-from .graph import absorb_scale, add_prefix, take_rgb
-from .labels import read_labels
-from .layout import relayout
+from .graph import absorb_scale, take_rgb
+from .labels import Labels, class_names
+from .layers import layer_output
+from .linearised import linearised
 from .lookup import Lookup
 from .one_input import free_batch, set_input, take_clip, to_channels_first
 from .onnx_file import NEW_OPSET, OLDEST_OPSET, modernised, opset_of, read_classifier
-from .parity import Original, ParityReport, measure
-from .precision import storage_of, store_half
+from .original import Graph, Origin, original_of
+from .parity import ParityReport, normalised
+from .precision import storage_of
+from .proven import write_proven
 from .tail import Tail, find_tail
-from .weights import holds, named_plainly
-from .writing import check_output, replacing_model, write_model
+from .writing import check_output, replacing_model
 
 _THEIRS = "network/"  # before every name of theirs, so that none is one of ours
-_LOG_NOTHING = 4
-_INVALID = (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ParityError, ModelFileError)
+_CLIPS = 2  # synthetic ones, around which what is not linear is expanded
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,9 @@ class GraphHints:
         frames: T.
         size: H and W.
         features: the tensor that is averaged.
+        layer: the layer whose output is averaged, by name; see `layer_output`.
         logits: the tensor before any softmax.
+        approximate: whether maps that do not add up to the logits will do; see `linearised`.
     """
 
     layout: InputLayout | None = None
@@ -53,7 +53,9 @@ class GraphHints:
     frames: int | None = None
     size: int | None = None
     features: str | None = None
+    layer: str | None = None
     logits: str | None = None
+    approximate: bool = False
 
 
 def export_onnx(
@@ -61,7 +63,7 @@ def export_onnx(
     output: Path,
     pixels: Pixels,
     *,
-    labels: Path | None = None,
+    labels: Labels | None = None,
     hints: GraphHints | None = None,
     layout: Layout = Layout.BLOCKED,
     half_weights: bool = False,
@@ -73,7 +75,7 @@ def export_onnx(
         network: an ONNX file of a 3-D CNN whose features are averaged and weighed; see `find_tail`.
         output: the ONNX file to write. What stood there is replaced only once the new file has passed.
         pixels: how the network's frames were prepared.
-        labels: class names; see `read_labels`.
+        labels: class names; see `class_names`.
         hints: what the graph does not say.
         layout: whether convolutions are rewritten for CPU kernels, where some can be; see `relayout`.
         half_weights: whether the file keeps its weights as float16; see `store_half`.
@@ -89,25 +91,50 @@ def export_onnx(
         CheckpointError: the labels cannot be used.
         OutputError: the file cannot be written.
     """
+    check_output(output, network)
+    if progress is not None:
+        progress(f"reading {network.name}")
+    graph, sha256 = read_classifier(network)
+    origin = Origin(network.name, network.stem, sha256)
+    return export_graph(
+        graph, origin, output, pixels,
+        labels=labels, hints=hints, layout=layout, half_weights=half_weights, progress=progress,
+    )  # fmt: skip
+
+
+def export_graph(
+    network: onnx.ModelProto,
+    origin: Origin,
+    output: Path,
+    pixels: Pixels,
+    *,
+    labels: Labels | None = None,
+    hints: GraphHints | None = None,
+    layout: Layout = Layout.BLOCKED,
+    half_weights: bool = False,
+    eager: Eager | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> ParityReport:
+    """The same as `export_onnx`, of a graph in memory (see `checked`), whose origin is known.
+
+    Where the network itself is at hand, `eager`, the graph's outputs have to be its outputs, and the exported logits
+    are compared with its logits.
+    """
     say, hints = progress or (lambda _: None), hints or GraphHints()
-    check_output(output)
-    if output.exists() and network.exists() and output.samefile(network):
-        raise OutputError(f"{output} is the network itself: choose another --output")
-    say(f"reading {network.name}")
-    theirs, sha256 = read_classifier(network)
-    clip = find_clip_input(theirs, hints.layout, hints.channels, hints.frames, hints.size)
+    clip = find_clip_input(network, hints.layout, hints.channels, hints.frames, hints.size)
     preprocessing = pixels.preprocessing(clip.size_hw)
-    model = modernised(network, theirs)
+    model = modernised(origin.name, network)
     take_clip(model, clip)
     set_input(model, clip, 1)
     say("looking for pooling and classifier")
-    tail = find_tail(model, hints.logits, hints.features)
-    names = None if labels is None else read_labels(labels, tail.head.num_classes)
-    original = _original(network, theirs, clip, tail)
+    graph = Graph(origin, network, clip)
+    tail, why = _tail(model, graph, hints, preprocessing, say)
+    names = None if labels is None else class_names(labels, tail.head.num_classes)
+    original = original_of(graph, tail, eager)
     _take_apart(model, clip, tail)
     absorb_scale(model, preprocessing)
     spec = ModelSpec(
-        architecture=_printable(network.stem),
+        architecture=_printable(origin.architecture),
         frames=clip.frames,
         sampling="uniform",
         preprocessing=preprocessing,
@@ -116,23 +143,49 @@ def export_onnx(
         precision=Precision.FP32,
         head=tail.head,
         labels=names,
-        checkpoint_name=_printable(network.name),
-        checkpoint_sha256=sha256,
-        versions=(("saliency-tubes", __version__), ("onnx", onnx.__version__), ("onnxruntime", ort.__version__)),
+        checkpoint_name=_printable(origin.name),
+        checkpoint_sha256=origin.sha256,
+        versions=origin.versions,
         parity=None,
         storage=storage_of(Precision.FP32, half_weights),
+        approximate=why,
     )
     with replacing_model(output) as staging:
-        say("measuring parity: the original graph against the exported one")
-        report = _write(staging, model, spec, original)
-    return replace(report, notes=(*_findings(theirs, clip, tail), *report.notes))
+        say("measuring parity: the original against the exported file")
+        report = write_proven(staging, model, spec, original)
+    return replace(report, notes=(*_findings(network, clip, tail), *_exactness(hints, why), *report.notes))
+
+
+def _tail(
+    model: onnx.ModelProto,
+    graph: Graph,
+    hints: GraphHints,
+    preprocessing: Preprocessing,
+    say: Callable[[str], None],
+) -> tuple[Tail, str | None]:
+    """The tail, and why its maps are approximate, where they are."""
+    features = hints.features if hints.layer is None else layer_output(graph.model, hints.layer)
+    try:
+        return find_tail(model, hints.logits, features), None
+    except TailError as error:
+        if not hints.approximate:
+            raise TailError(f"{error}\nWith --approximate, maps that do not add up to the logits are made") from error
+    shape = (graph.clip.frames, *graph.clip.size_hw, 3)
+    clips = normalised(np.stack([synthetic_clip(shape, seed) for seed in range(_CLIPS)]), preprocessing)
+    return linearised(model, lambda names: graph.tensors(names, clips), hints.logits, features, say)
+
+
+def _exactness(hints: GraphHints, why: str | None) -> list[str]:
+    if why is not None:
+        return [f"approximate: {why}"]
+    return ["the maps add up to the logits: nothing is approximate"] if hints.approximate else []
 
 
 def _take_apart(model: onnx.ModelProto, clip: ClipInput, tail: Tail) -> None:
     """A graph for one clip becomes one from ``clip`` (N, 3, T, H, W) RGB, any N, to ``logits`` and ``features``."""
     look = Lookup(model)
     set_input(model, clip, "N")
-    if clip.fixed_batch or clip.layout.folded:
+    if clip.fixed_batch:
         free_batch(model, look)
     if (batch := Lookup(model).shapes.get(tail.logits, (None,))[0]) is not None:
         raise ExportError(
@@ -145,92 +198,6 @@ def _take_apart(model: onnx.ModelProto, clip: ClipInput, tail: Tail) -> None:
     to_channels_first(model, clip, "clip")
     if clip.channels is ChannelOrder.BGR:
         take_rgb(model)
-
-
-def _write(path: Path, plain: onnx.ModelProto, spec: ModelSpec, original: Original) -> ParityReport:
-    """Write the graph in the layout that was asked for, or, where that is not proven equal, as it is."""
-    note: tuple[str, ...] = ()
-    if spec.layout is Layout.BLOCKED:
-        if holds(plain):
-            note = ("layout plain: weights that are too large for one ONNX file are not rewritten",)
-        elif not _gains(plain):
-            note = ("layout plain: only convolutions in groups of several channels gain from being rewritten",)
-        else:
-            rewritten = _copy(plain)
-            relayout(rewritten)
-            try:
-                return _measured(path, rewritten, spec, original)
-            except _INVALID as error:
-                note = (f"layout plain: the network rewritten is not equal ({first_line(error)})",)
-    try:
-        report = _measured(path, _copy(plain), replace(spec, layout=Layout.PLAIN), original)
-    except ModelFileError as error:
-        raise ExportError(
-            f"the graph does not run on two clips at once: export the network with a batch axis of any length ({error})"
-        ) from error
-    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise ExportError(f"the graph with a new input and new outputs is not valid: {first_line(error)}") from error
-    return replace(report, notes=note)
-
-
-def _gains(model: onnx.ModelProto) -> bool:
-    """Whether rewriting pays: for groups as MFNet-3D's it does; shapes as R3D's hardly gain, others lost."""
-    weights = {tensor.name: tensor for tensor in model.graph.initializer}
-    return any(
-        attributes_of(node).get("group", 1) > 1 and node.input[1] in weights and weights[node.input[1]].dims[1] > 1
-        for node in model.graph.node
-        if node.op_type == "Conv"
-    )
-
-
-def _measured(path: Path, model: onnx.ModelProto, spec: ModelSpec, original: Original) -> ParityReport:
-    """Put the prefix in front, write the file, and keep it if it computes what the original computes."""
-    if spec.storage is Precision.FP16:
-        store_half(model)
-    add_prefix(model, spec.frames, spec.preprocessing)
-    write_model(path, model, spec)
-    report = measure(original, path, spec)
-    if not report.passed:
-        raise ParityError(
-            f"the exported file differs from the original graph by more than the tolerance, so it was not kept:\n"
-            f"{report.table()}"
-        )
-    write_model(path, model, replace(spec, parity=report.parity))
-    return report
-
-
-def _original(path: Path, model: onnx.ModelProto, clip: ClipInput, tail: Tail) -> Original:
-    """The graph as it came, with its logits and what it pools for outputs, clip by clip in ONNX Runtime."""
-    twin, folder = named_plainly(model)
-    computed = {name for node in twin.graph.node for name in node.output}
-    outputs = (tail.logits, *(one.tensor for one in tail.pathways))
-    if missing := set(outputs) - computed:
-        raise ExportError(
-            f"{path}: upgrading the opset has renamed {missing.pop()}: export it again with a newer opset"
-        )
-    del twin.graph.output[:]
-    for name in outputs:
-        twin.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
-    options = ort.SessionOptions()
-    options.log_severity_level = _LOG_NOTHING
-    if folder is not None:
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
-    try:
-        session = ort.InferenceSession(twin.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's exceptions share no public base class
-        raise ExportError(f"ONNX Runtime cannot load {path}: {first_line(error)}") from error
-
-    def run(clips: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        try:
-            pairs = [session.run(None, clip.feeds(clips[i : i + 1])) for i in range(len(clips))]
-        except Exception as error:
-            raise ExportError(
-                f"ONNX Runtime cannot run {path} on a clip of {'x'.join(map(str, clip.shape))}: {first_line(error)}"
-            ) from error
-        logits, *tensors = (np.concatenate(arrays) for arrays in zip(*pairs, strict=True))
-        return logits.reshape(len(clips), -1), tail.features(tensors)
-
-    return Original(f"the original graph in ONNX Runtime {ort.__version__}", run)
 
 
 def _findings(model: onnx.ModelProto, clip: ClipInput, tail: Tail) -> list[str]:
@@ -259,12 +226,6 @@ def _features(tail: Tail) -> str:
         last = ", channels last" if one.channel_axis == len(one.shape) - 1 else ""
         said.append(f"{one.tensor} ({one.shape[1]} steps of time)" if len(tail.pathways) > 1 else f"{one.tensor}{last}")
     return f"features {' and '.join(said)}"
-
-
-def _copy(model: onnx.ModelProto) -> onnx.ModelProto:
-    copy = onnx.ModelProto()
-    copy.CopyFrom(model)
-    return copy
 
 
 def _printable(name: str) -> str:

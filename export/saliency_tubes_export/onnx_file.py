@@ -18,6 +18,7 @@ from .lookup import inner_nodes
 OLDEST_OPSET = 13  # the first in which Squeeze and ReduceMean, Reshape and Softmax mean what they mean since
 NEW_OPSET = 18  # what older ones are upgraded to
 _STANDARD = ("", "ai.onnx")
+_INVALID = (ValidationError, InferenceError, RuntimeError, ValueError)  # the last: names that are not UTF-8
 _QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger")
 _HALVES: dict[int, str] = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
 
@@ -49,20 +50,40 @@ def read_classifier(path: Path) -> tuple[onnx.ModelProto, str]:
     if any(entry.key == SCHEMA_KEY for entry in model.metadata_props):
         raise ExportError(f"{path} was written by `tubes export` already: use it with `tubes run CLIP --model {path}`")
     files = _read_external(path, model, len(data))
-    try:
-        if weights.holds(model):
+    if weights.holds(model):
+        try:
             onnx.checker.check_model(str(path), full_check=True)
+        except _INVALID as error:
+            raise _not_valid(str(path), error) from error
+    return checked(str(path), model), _digest(data, files)
+
+
+def checked(name: str, model: onnx.ModelProto) -> onnx.ModelProto:
+    """A network of standard operators in float32, functions put in their places.
+
+    Args:
+        name: what messages call it.
+        model: the graph, with its weights; where they are held in files, it has been checked by its path.
+
+    Raises:
+        ExportError: it is invalid, quantised or in half precision, or has operators of its own.
+    """
+    try:
         if model.functions:
             model = inliner.inline_local_functions(model)
-        _check_operators(path, model)
+        _check_operators(name, model)
         if not weights.holds(model):
             onnx.checker.check_model(model, full_check=True)
-    except (ValidationError, InferenceError, RuntimeError, ValueError) as error:  # the last: names that are not UTF-8
-        raise ExportError(f"{path} is not valid ONNX, or damaged: {first_line(error)}") from error
-    return model, _digest(data, files)
+    except _INVALID as error:
+        raise _not_valid(name, error) from error
+    return model
 
 
-def modernised(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
+def _not_valid(name: str, error: Exception) -> ExportError:
+    return ExportError(f"{name} is not valid ONNX, or damaged: {first_line(error)}")
+
+
+def modernised(name: str, model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy of the network with constants as initializers, in an operator set that the rest of the package reads.
 
     Raises:
@@ -76,7 +97,7 @@ def modernised(path: Path, model: onnx.ModelProto) -> onnx.ModelProto:
             copy = version_converter.convert_version(copy, NEW_OPSET)
         except Exception as error:  # the converter raises what its C++ gives it
             raise ExportError(
-                f"{path} has opset {opset}, and ONNX cannot upgrade it to {NEW_OPSET} ({first_line(error)}): export "
+                f"{name} has opset {opset}, and ONNX cannot upgrade it to {NEW_OPSET} ({first_line(error)}): export "
                 f"the network again with opset {OLDEST_OPSET} or newer"
             ) from error
     forget_origin(copy)
@@ -156,17 +177,17 @@ def _digest(data: bytes, files: list[Path]) -> str:
     return digest.hexdigest()
 
 
-def _check_operators(path: Path, model: onnx.ModelProto) -> None:
+def _check_operators(name: str, model: onnx.ModelProto) -> None:
     nodes = [one for node in model.graph.node for one in (node, *inner_nodes(node))]
     own = sorted({f"{node.domain}::{node.op_type}" for node in nodes if node.domain not in _STANDARD})
     if own:
         raise ExportError(
-            f"{path} needs operators that are not ONNX's own: {', '.join(own)}. Export the network with standard "
+            f"{name} needs operators that are not ONNX's own: {', '.join(own)}. Export the network with standard "
             "operators; a file that a runtime has optimised for itself is not what it was made from"
         )
     quantised = sorted({n.op_type for n in nodes if n.op_type in _QUANTISED or "QLinear" in str(n.op_type)})
     if quantised:
-        raise ExportError(f"{path} is quantised ({', '.join(quantised)}): export the float32 network")
+        raise ExportError(f"{name} is quantised ({', '.join(quantised)}): export the float32 network")
     halves = {_HALVES[tensor.data_type] for tensor in weights.all_tensors(model.graph) if tensor.data_type in _HALVES}
     if halves:
-        raise ExportError(f"{path} has weights in {' and '.join(sorted(halves))}: export the float32 network")
+        raise ExportError(f"{name} has weights in {' and '.join(sorted(halves))}: export the float32 network")

@@ -18,16 +18,23 @@ from saliency_tubes.spec import SCHEMA_KEY, ModelSpec
 from . import weights
 
 
-def check_output(output: Path) -> None:
+def check_output(output: Path, *sources: Path) -> None:
     """Ask before the work is done whether its result can be written.
 
+    Args:
+        output: where to.
+        sources: what it is made from, which it may not replace.
+
     Raises:
-        OutputError: `output` is a folder, or in none.
+        OutputError: `output` is a folder, in none, or one of the sources.
     """
     if output.is_dir():
         raise OutputError(f"{output} is a folder: name a file in it, such as {output / 'tubes.onnx'}")
     if not output.parent.is_dir():
         raise OutputError(f"the folder {output.parent} does not exist: make it, or choose another --output")
+    for source in sources:
+        if output.exists() and source.exists() and output.samefile(source):
+            raise OutputError(f"{output} is the network itself: choose another --output")
 
 
 def write_model(path: Path, model: onnx.ModelProto, spec: ModelSpec) -> None:

@@ -1,5 +1,6 @@
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -159,7 +160,7 @@ def test_a_file_that_differs_from_the_network_is_not_kept(
     (tmp_path / "m.onnx").write_text("the old file")
     real = exporter.plain_classifier
 
-    def slightly_wrong(network: MFNet3D, *arguments: int) -> onnx.ModelProto:
+    def slightly_wrong(network: MFNet3D, *arguments: Any) -> onnx.ModelProto:
         with torch.no_grad():
             network.classifier.bias += 0.01
         try:

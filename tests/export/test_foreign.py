@@ -18,7 +18,7 @@ from saliency_tubes.errors import CheckpointError, ExportError, OptionError, Out
 from saliency_tubes.presets import Pixels
 from saliency_tubes.session import open_session
 from saliency_tubes.synthetic import synthetic_clip
-from saliency_tubes_export import ParityReport, export_onnx, foreign
+from saliency_tubes_export import ParityReport, export_onnx, foreign, proven
 from saliency_tubes_export.foreign import GraphHints
 
 I3D = Pixels(Norm.I3D)
@@ -609,14 +609,14 @@ def test_grouped_convolutions_are_rewritten_and_others_left_alone(tmp_path: Path
 
 
 def test_a_rewrite_that_is_not_equal_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = foreign.relayout
+    real = proven.relayout
 
     def wrong(model: onnx.ModelProto) -> None:
         real(model)
         kernel = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
         kernel.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(kernel) * np.float32(1.01), kernel.name))
 
-    monkeypatch.setattr(foreign, "relayout", wrong)
+    monkeypatch.setattr(proven, "relayout", wrong)
 
     report = export_onnx(saved(tmp_path / "net.onnx", grouped()), tmp_path / "tubes.onnx", I3D)
 
