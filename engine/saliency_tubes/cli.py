@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from . import cli_demo, cli_evaluate, cli_models, options, texts
+from . import cli_demo, cli_evaluate, cli_export, cli_models, options, texts
 from ._version import __version__
 from .choices import Device, Fit, ImageFormat, Precision
 from .console import progress_line, say
@@ -268,5 +268,6 @@ def _load(
 
 
 app.add_typer(cli_evaluate.app)
+app.add_typer(cli_export.app)
 app.add_typer(cli_models.app)
 app.add_typer(cli_demo.app)

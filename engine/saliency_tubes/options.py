@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ALL = "all"
 _LONGEST = 65_536  # pixels of a side; model files hold no more
 _FRAMES, _PICTURES = "What the network sees", "What is drawn"
-_CHECKPOINTS, _GRAPHS = "Checkpoints of MFNet-3D", "ONNX graphs"
+_CHECKPOINTS, _GRAPHS = "Checkpoints", "Networks other than MFNet-3D"
 
 DebugOption = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 ModelOption = Annotated[Path, typer.Option("--model", "-m", help="The file that `tubes export` wrote.")]
@@ -151,8 +151,8 @@ PresetOption = Annotated[
     typer.Option(
         "--preset",
         "--norm",
-        help="How the frames that it was trained with were prepared. Without it: saliency-tubes. An ONNX graph needs "
-        "it, or --mean and --std.",
+        help="How the frames that it was trained with were prepared. Without it: saliency-tubes. Networks other than "
+        "MFNet-3D need it, or --mean and --std.",
         show_default=False,
     ),
 ]
@@ -164,7 +164,39 @@ OpsetOption = Annotated[
 ]
 HeadOption = Annotated[
     str | None,
-    typer.Option(rich_help_panel=_CHECKPOINTS, help="Which classifier of a multi-task checkpoint.", show_default=False),
+    typer.Option(
+        rich_help_panel=_CHECKPOINTS,
+        help="Which classifier of a multi-task checkpoint of MFNet-3D.",
+        show_default=False,
+    ),
+]
+ArchOption = Annotated[
+    str | None,
+    typer.Option(
+        rich_help_panel=_CHECKPOINTS,
+        metavar="MODULE:FACTORY",
+        help="What makes the network that the weights are for, such as package.module:function. It is imported, from "
+        "this folder, too, and called: its code is run. Without it: MFNet-3D.",
+        show_default=False,
+    ),
+]
+ArchKwargsOption = Annotated[
+    str | None,
+    typer.Option(
+        rich_help_panel=_CHECKPOINTS,
+        metavar="JSON",
+        help="What it is called with: an object of keyword arguments.",
+        show_default=False,
+    ),
+]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option(
+        rich_help_panel=_GRAPHS,
+        metavar="FILE",
+        help="The weights of a Keras architecture, .weights.h5 or .h5.",
+        show_default=False,
+    ),
 ]
 MeanOption = Annotated[
     str | None,
@@ -194,7 +226,7 @@ InputLayoutOption = Annotated[
     typer.Option(
         rich_help_panel=_GRAPHS,
         case_sensitive=False,
-        help="Order of the input's axes, where the graph does not say.",
+        help="Order of the input's axes, where the network does not say. With --arch, without it: NCTHW.",
         show_default=False,
     ),
 ]

@@ -14,9 +14,10 @@ from saliency_tubes.presets import Pixels
 from torch import nn
 
 from .clip_input import ClipInput
-from .foreign import GraphHints, Origin
+from .foreign import GraphHints
 from .labels import Labels
 from .modules import export_model
+from .original import Origin
 from .parity import ParityReport
 from .state_dict import digest, load_strictly, read_weights
 from .torch_graph import DEFAULT_OPSET

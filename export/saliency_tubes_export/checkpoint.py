@@ -54,7 +54,7 @@ def _refuse_other_networks(path: Path, state: Mapping[str, Tensor]) -> None:
     if stem is None or not any(key.startswith("conv2.B01.conv_i1.") for key in state):
         raise CheckpointError(
             f"{path} is not an MFNet-3D: expected keys such as conv1.conv.weight and conv2.B01.conv_i1.bn.weight, "
-            f"found {listed(list(state))}"
+            f"found {listed(list(state))}. Of another network, name what makes it with --arch"
         )
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from saliency_tubes.errors import ParityError
 
 TOLERANCE = 1e-4  # relative to an output's largest magnitude
+_TINY = float(np.finfo(np.float32).tiny)
 
 Arrays = Mapping[str, NDArray[np.float32]]
 
@@ -36,7 +37,7 @@ class Eager:
         """
         own = self.run(inputs)
         for name, theirs in outputs.items():
-            largest = max(float(np.abs(own[name]).max()), np.finfo(np.float32).tiny)
+            largest = max(float(np.abs(own[name]).max()), _TINY)
             difference = float(np.abs(own[name] - theirs).max()) / largest
             if not difference <= TOLERANCE:  # NaN is not
                 raise ParityError(

@@ -16,6 +16,7 @@ from .eager import Arrays, Eager
 from .foreign import GraphHints, export_graph
 from .labels import Labels
 from .onnx_file import checked
+from .original import Origin
 from .parity import ParityReport
 from .torch_graph import DEFAULT_OPSET, check_opset, plain_classifier
 from .writing import check_output
@@ -92,7 +93,7 @@ def export_model(
             hints=hints,
             layout=layout,
             half_weights=half_weights,
-            eager=_eager(network, names),
+            eager=_eager(network, names, origin),
             progress=progress,
         )
 
@@ -170,12 +171,13 @@ def _forward(network: _Plain, clips: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     return returned
 
 
-def _eager(network: _Plain, names: Sequence[str]) -> Eager:
+def _eager(network: _Plain, names: Sequence[str], origin: Origin) -> Eager:
     def run(inputs: Arrays) -> Arrays:
         returned = _forward(network, tuple(torch.from_numpy(clips) for clips in inputs.values()))
         return {name: tensor.numpy() for name, tensor in zip(names, returned, strict=True)}
 
-    return Eager(f"PyTorch {torch.__version__} eager", run)
+    above = "".join(f"{name} {version} on " for name, version in origin.versions)
+    return Eager(f"{above}PyTorch {torch.__version__} eager", run)
 
 
 def _checksum(module: nn.Module) -> str:

@@ -669,7 +669,10 @@ def tubes_export(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
         (["net.onnx", "--preset", "i3d", "--head", "0"], "--head is for weights, and this is an ONNX graph: leave it"),
         (["net.onnx", "--preset", "i3d", "--precision", "fp16"], "--precision is for weights, and this is an ONNX"),
         (["weights.pth", "--half-weights", "--precision", "fp16"], "--half-weights is for files that compute in fp32"),
-        (["weights.pth", "--input-layout", "NTHWC"], "--input-layout is for ONNX graphs: leave it out"),
+        (
+            ["weights.pth", "--input-layout", "NTHWC"],
+            "--input-layout is for networks other than MFNet-3D: leave it out",
+        ),
     ],
 )
 def test_options_that_make_no_sense_are_refused(
