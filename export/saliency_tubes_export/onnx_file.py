@@ -158,7 +158,7 @@ def _read_external(path: Path, model: onnx.ModelProto, size: int) -> list[Path]:
 def _beside(path: Path, folder: Path, place: str) -> Path:
     """The file of this name in the network's folder."""
     file = folder / place
-    if Path(place).name != place or file.resolve().parent != folder:
+    if Path(place).name != str(Path(place)) or file.resolve().parent != folder:
         raise ExportError(
             f"{path} keeps weights in {place!r}, outside its own folder, where nothing is read: put that file "
             "beside the network, and save the network anew"

@@ -90,8 +90,6 @@ def move_out(model: onnx.ModelProto, file: Path) -> None:
     file = file.absolute()
     large = [tensor for tensor in model.graph.initializer if size_of(tensor) >= _SMALL]
     todo = [tensor for tensor in large if not (is_held(tensor) and ExternalDataInfo(tensor).location == str(file))]
-    if not todo:
-        return
     with file.open("wb" if len(todo) == len(large) else "ab") as out:
         for tensor in todo:
             out.write(bytes(-out.tell() % _ALIGNMENT))

@@ -156,7 +156,7 @@ def test_weights_in_files_of_their_own_are_not_kept(model: Path, cache: GraphCac
     expected = logits(model, None)
 
     np.testing.assert_array_equal(logits(model, cache), expected)
-    assert entries(cache) == []  # what the file says is not all that decides
+    assert not cache.folder.exists()  # not even for a while: such weights are large
 
 
 def test_an_entry_of_another_file_under_its_name_is_not_believed(model: Path, cache: GraphCache) -> None:

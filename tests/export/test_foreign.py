@@ -347,19 +347,21 @@ def external(folder: Path, location: str) -> Path:
     return network
 
 
-def test_weights_beside_the_network_are_read(tmp_path: Path) -> None:
-    export_onnx(external(tmp_path, "net.data"), tmp_path / "tubes.onnx", I3D)
+@pytest.mark.parametrize("location", ["net.data", "./net.data"])
+def test_weights_beside_the_network_are_read(tmp_path: Path, location: str) -> None:
+    export_onnx(external(tmp_path, location), tmp_path / "tubes.onnx", I3D)
     (tmp_path / "net.data").unlink()
 
     assert load_model(tmp_path / "tubes.onnx", "cpu").spec.head.weight.shape == (K, C)
 
 
-@pytest.mark.parametrize("location", ["../outside.data", "/outside.data", "link.data"])
+@pytest.mark.parametrize("location", ["../outside.data", "/outside.data", "link.data", "in/../net.data"])
 def test_weights_outside_the_networks_folder_are_refused(tmp_path: Path, location: str) -> None:
     folder = tmp_path / "folder"
     folder.mkdir()
     network = external(folder, location)
-    (folder / "net.data").rename(tmp_path / "outside.data")
+    (folder / "net.data").replace(tmp_path / "outside.data")
+    (folder / "in").mkdir()
     (folder / "link.data").symlink_to(tmp_path / "outside.data")
 
     with pytest.raises(ExportError, match="outside its own folder, where nothing is read"):

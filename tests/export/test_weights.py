@@ -238,11 +238,14 @@ def test_a_new_model_file_takes_the_old_ones_weights_away(tmp_path: Path) -> Non
     np.testing.assert_array_equal(logits(tmp_path / "tubes.onnx"), first)
 
 
-@pytest.mark.parametrize("beside", ["nothing", "a text", "a model file that needs none"])
+@pytest.mark.parametrize("beside", ["nothing", "a text", "a network", "a model file that needs none"])
 def test_a_file_of_somebody_elses_in_the_place_of_the_weights_is_left(tmp_path: Path, beside: str) -> None:
     network = large(tmp_path)
     if beside == "a text":
         (tmp_path / "tubes.onnx").write_text("text")
+    elif beside == "a network":
+        place = {"save_as_external_data": True, "location": "tubes.onnx.data"}
+        onnx.save_model(classifier(), tmp_path / "tubes.onnx", **place, size_threshold=0)
     elif beside != "nothing":
         export_onnx(network, tmp_path / "tubes.onnx", I3D)
     (tmp_path / "tubes.onnx.data").write_text("mine")
