@@ -4,17 +4,24 @@ Each is a backbone, a head and an end. The backbone's output is what a tube has 
 autograd says what each place contributes: the gradient of a logit times the features is exact. That is the oracle.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from saliency_tubes import load_model
+from saliency_tubes.activation import completeness_error
+from saliency_tubes.session import open_session
+from saliency_tubes.synthetic import synthetic_clip
 from saliency_tubes_export.torch_graph import quiet
 from torch import Tensor, nn
 
 T, SIDE = 8, 32
 C, K = 8, 5
 ALPHA = 4  # fast frames for each slow one
+BAR = 1e-4  # of what is compared, relative to its largest
 t, side = T // 2, SIDE // 4  # of most features
 
 
@@ -34,7 +41,13 @@ class Network(nn.Module):
         self.eval()
 
     def forward(self, *clips: Tensor) -> Tensor:
-        return self.end(self.head(*volumes(self.backbone(*clips))))
+        return self.end(self.head(*_volumes(self.backbone(*clips))))
+
+    def evidence(self, *clips: Tensor) -> tuple[Tensor, Tensor]:
+        """The logits (K,) of one clip, and what each place contributes to them, (K, t, h, w)."""
+        features = [volume.detach().requires_grad_() for volume in _volumes(self.backbone(*clips))]
+        logits = self.head(*features).flatten()
+        return logits.detach(), contributions(logits, features, self.channel_axis)
 
 
 class Apply(nn.Module):
@@ -46,6 +59,17 @@ class Apply(nn.Module):
 
     def forward(self, *tensors: Tensor) -> Tensor:
         return self.function(*tensors)
+
+
+class Spread(nn.Module):
+    """A network whose inputs are spread out: `torch.export` wants the shapes of those in another form than of one."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, *clips: Tensor) -> Tensor:
+        return self.network(*clips)
 
 
 class Excited(nn.Module):
@@ -159,7 +183,7 @@ def _draw(layer: nn.Module) -> None:
         nn.init.uniform_(layer.running_var, 0.5, 2)
 
 
-def volumes(made: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _volumes(made: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
     """A backbone's output, one tensor for each pathway."""
     return made if isinstance(made, tuple) else (made,)
 
@@ -189,28 +213,60 @@ def export_torch(
         names = [f"input_{i}" for i in range(len(clips))]
         given = {"input_names": names, "dynamic_axes": {name: dict.fromkeys(axis, "N") for name in names}}
     with quiet():
-        torch.onnx.export(network, clips, str(path), dynamo=dynamo, **given)
+        torch.onnx.export(Spread(network), clips, str(path), dynamo=dynamo, **given)
     return path
 
 
-def contributions(network: Network, clips: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+def contributions(logits: Tensor, features: Sequence[Tensor], channel_axis: int = 1) -> Tensor:
     """What each place of the features adds to each logit of one clip, by autograd: gradient times features.
 
+    Args:
+        logits: (K,).
+        features: one tensor for each pathway, (1, C, t, h, w) or (t, C, h, w), or with C where `channel_axis` says.
+        channel_axis: of the features.
+
     Returns:
-        logits (K,), and (K, t, h, w): a slow pathway's steps are shared out over the fast ones they last for.
+        (K, t, h, w): a slow pathway's steps are shared out over the fast ones they last for.
     """
-    features = [volume.detach().requires_grad_() for volume in volumes(network.backbone(*clips))]
-    logits = network.head(*features).flatten()
     places = []
     for logit in logits:
         gradients = torch.autograd.grad(logit, features, retain_graph=True)
         parts = [
-            (volume.detach() * gradient).sum(network.channel_axis).flatten(0, -3)
+            (volume * gradient).detach().sum(channel_axis).flatten(0, -3)
             for volume, gradient in zip(features, gradients, strict=True)
         ]
         steps = max(map(len, parts))
         places.append(sum(part.repeat_interleave(steps // len(part), 0) * len(part) / steps for part in parts))
-    return logits.detach(), torch.stack(places)
+    return torch.stack(places)
+
+
+def assert_exact(tubes: Path, frames: NDArray[np.uint8], logits: Tensor, places: Tensor) -> None:
+    """The maps of all classes are what each place contributes, and add up to the logits.
+
+    Args:
+        tubes: the exported file.
+        frames: (T, H, W, 3) uint8 RGB.
+        logits: (K,), what the network gives for them.
+        places: (K, t, h, w), what each place contributes.
+    """
+    scale, largest = float(logits.abs().max()), float(places.abs().max())
+    model = load_model(tubes, "cpu")
+    explanation = model.explain(frames, range(len(logits)))
+    np.testing.assert_allclose(explanation.logits, logits.numpy(), rtol=0, atol=BAR * scale)
+    maps = np.stack([tube.map for tube in explanation.tubes])
+    assert maps.shape == places.shape
+    np.testing.assert_allclose(maps / maps[0].size, places.numpy(), rtol=0, atol=BAR * largest)
+
+    two = np.stack([synthetic_clip(frames.shape, 9), frames])  # a batch, too
+    ours, head = open_session(tubes, "cpu").run(two), model.spec.head
+    for features, given in zip(ours.features, ours.logits, strict=True):
+        found = head.maps(features, np.arange(head.num_classes))
+        assert completeness_error(found.maps, found.bias, given).max() <= BAR * np.abs(given).max()
+
+
+def normalised(frames: NDArray[np.uint8]) -> Tensor:
+    """(T, H, W, 3) uint8 -> (1, 3, T, H, W), as the preset `slowfast` says."""
+    return torch.from_numpy(((frames / 255 - 0.45) / 0.225).astype(np.float32)).permute(3, 0, 1, 2)[None]
 
 
 def _convolutions(last: nn.Module | None = None) -> nn.Module:
