@@ -213,7 +213,7 @@ def export_torch(
         names = [f"input_{i}" for i in range(len(clips))]
         given = {"input_names": names, "dynamic_axes": {name: dict.fromkeys(axis, "N") for name in names}}
     with quiet():
-        torch.onnx.export(Spread(network), clips, str(path), dynamo=dynamo, **given)
+        torch.onnx.export(Spread(network).eval(), clips, str(path), dynamo=dynamo, **given)
     return path
 
 
