@@ -185,7 +185,7 @@ class Explainer:
                 f"the clip has {clip.length} frames, fewer than a window of {frames} at stride {stride}: one window "
                 f"covers all of it, its frames {(clip.length - 1) / (frames - 1):.1f} apart"
             )
-        if clip.length > 1 and explained.time_steps.note is not None:
+        if explained.time_steps.note is not None:
             yield explained.time_steps.note
         for index, times in Counter(view.wanted.indices).items():
             if times > 1:

@@ -185,10 +185,9 @@ class Explanation:
 
     @property
     def time_steps(self) -> TimeSteps:
-        """Which frames of the clip each step of time of a map stands for; of many windows, those of the first."""
-        frames, slides = self.windows[0].indices, self.sampling.name is SamplingName.DENSE
-        counted = tuple(frame - frames[0] for frame in frames) if slides else frames
-        return TimeSteps.of(self.spec.features_shape[1], counted, self.align, slides=slides)
+        """Which frames of the clip each step of time of a map stands for; of many windows, those of the first one."""
+        slides = self.sampling.name is SamplingName.DENSE  # from frame 0 on, so that the first counts as all do
+        return TimeSteps.of(self.spec.features_shape[1], self.windows[0].indices, self.align, slides=slides)
 
     def save(
         self,

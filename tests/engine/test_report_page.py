@@ -526,6 +526,7 @@ def test_in_a_notebook_it_lives_in_a_frame_of_its_own(browser: Any, tmp_path: Pa
 
     assert frame.locator("h1").inner_text() == "clip.mp4"
     assert frame.locator("#approximate").inner_text() == "Not exact."
+    assert frame.locator("#approximate").is_visible()
     assert frame.locator(".details").is_hidden()
     assert viewer.page.inner_text("#title") == "mine"
     frame.locator("#play").click()
