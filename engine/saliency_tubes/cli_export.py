@@ -11,6 +11,7 @@ from .choices import ChannelOrder, Layout, Precision
 from .cli_models import exporter_module
 from .console import progress_line, say
 from .options import (
+    ApproximateOption,
     ArchKwargsOption,
     ArchOption,
     ChannelsOption,
@@ -18,6 +19,7 @@ from .options import (
     FeaturesOption,
     HeadOption,
     InputLayoutOption,
+    LayerOption,
     LogitsOption,
     MeanOption,
     OpsetOption,
@@ -103,7 +105,9 @@ def export(
     input_layout: InputLayoutOption = None,
     channels: ChannelsOption = None,
     features: FeaturesOption = None,
+    layer: LayerOption = None,
     logits: LogitsOption = None,
+    approximate: ApproximateOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Turn a network into a self-sufficient model file, and measure its parity.
@@ -119,6 +123,8 @@ def export(
         way = _keras
     else:
         way = _checkpoint if arch is None else _architecture
+    if layer is not None and features is not None:
+        raise typer.BadParameter("a layer and a tensor are named: leave one out", param_hint="'--layer'")
     both = {name: given[name] for name in ("labels", "layout", "half_weights")}
     with progress_line() as progress:
         report = way(given, both | {"progress": progress})
@@ -134,7 +140,12 @@ def _checkpoint(given: dict[str, Any], both: dict[str, Any]) -> Any:
     known = {"frames": given["frames"], "size": given["size"], "norm": given["preset"]}
     both |= {name: value for name, value in known.items() if value is not None}
     return _exporter("exporter", both).export_checkpoint(
-        given["network"], given["output"], precision=given["precision"], **both, **_some(given, "opset", "head")
+        given["network"],
+        given["output"],
+        precision=given["precision"],
+        approximate=given["approximate"],
+        **both,
+        **_some(given, "opset", "head", "layer"),
     )
 
 
@@ -200,7 +211,9 @@ def _hints(given: dict[str, Any]) -> Any:
         frames=given["frames"],
         size=given["size"],
         features=given["features"],
+        layer=given["layer"],
         logits=given["logits"],
+        approximate=given["approximate"],
     )
 
 

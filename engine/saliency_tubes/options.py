@@ -240,6 +240,24 @@ FeaturesOption = Annotated[
         rich_help_panel=_GRAPHS, metavar="TENSOR", help="What is pooled. Without it: as found.", show_default=False
     ),
 ]
+LayerOption = Annotated[
+    str | None,
+    typer.Option(
+        rich_help_panel=_GRAPHS,
+        metavar="NAME",
+        help="Explain what this layer gives, an earlier one than the last: a module's path or a node's name.",
+        show_default=False,
+    ),
+]
+ApproximateOption = Annotated[
+    bool,
+    typer.Option(
+        "--approximate",
+        rich_help_panel=_GRAPHS,
+        help="Go on where what stands behind the features is not linear: maps will not add up to the logits, and "
+        "every output says so.",
+    ),
+]
 LogitsOption = Annotated[
     str | None,
     typer.Option(

@@ -5,15 +5,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .exporter import export_checkpoint
-    from .foreign import export_onnx
+    from .foreign import GraphHints, export_onnx
     from .keras_model import export_keras
     from .modules import export_model
     from .parity import ParityReport
     from .randomised import randomise
 
-__all__ = ["ParityReport", "export_checkpoint", "export_keras", "export_model", "export_onnx", "randomise"]
+__all__ = [
+    "GraphHints",
+    "ParityReport",
+    "export_checkpoint",
+    "export_keras",
+    "export_model",
+    "export_onnx",
+    "randomise",
+]
 
 _HOMES = {
+    "GraphHints": "foreign",
     "ParityReport": "parity",
     "export_checkpoint": "exporter",
     "export_keras": "keras_model",

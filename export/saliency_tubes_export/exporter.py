@@ -10,16 +10,20 @@ import torch
 from numpy.typing import NDArray
 from saliency_tubes import __version__
 from saliency_tubes.choices import Layout, Norm, Precision
-from saliency_tubes.errors import ExportError, ParityError
+from saliency_tubes.errors import ExportError, OptionError, ParityError
 from saliency_tubes.presets import preset
 from saliency_tubes.spec import FILE_PRECISIONS, ModelSpec
 
 from .checkpoint import Checkpoint, load_checkpoint
 from .expose import expose
+from .foreign import GraphHints
 from .graph import HALF_UNIT, absorb_scale, add_prefix
 from .labels import read_labels
 from .layout import relayout
 from .mfnet3d import ARCHITECTURE, MFNet3D
+from .modules import export_model
+from .onnx_file import forget_origin
+from .original import Origin
 from .parity import Original, ParityReport, measure
 from .precision import storage_of, store_half, to_half, with_rounding
 from .tail import Tail, find_tail
@@ -42,6 +46,8 @@ def export_checkpoint(
     layout: Layout = Layout.BLOCKED,
     precision: Precision = Precision.FP32,
     half_weights: bool = False,
+    layer: str | None = None,
+    approximate: bool = False,
     progress: Callable[[str], None] | None = None,
 ) -> ParityReport:
     """Write a self-sufficient model file, if it computes what the checkpoint's network computes.
@@ -58,6 +64,8 @@ def export_checkpoint(
         layout: whether convolutions are rewritten for CPU kernels; see `relayout`.
         precision: what the network computes in, fp32 or fp16; see `to_half`.
         half_weights: whether a file that computes in fp32 keeps its weights as float16; see `store_half`.
+        layer: an earlier layer to explain than the last, such as ``"conv4"``; only in fp32.
+        approximate: whether maps that do not add up to the logits will do, as those of an earlier layer do not.
         progress: called with a few words before each stage.
 
     Returns:
@@ -66,7 +74,7 @@ def export_checkpoint(
     Raises:
         CheckpointError: the weights or the labels cannot be used.
         ExportError: an argument is out of range, or the export failed; `ParityError` where the numbers differ.
-        OptionError: half weights were asked for where all is float16.
+        OptionError: half weights or an earlier layer were asked for where all is float16.
         OutputError: the file cannot be written.
     """
     say = progress or (lambda _: None)
@@ -75,8 +83,25 @@ def export_checkpoint(
     say(f"reading {weights.name}")
     checkpoint = load_checkpoint(weights, head)
     names = None if labels is None else read_labels(labels, checkpoint.network.classifier.out_features)
+    if layer is not None:
+        if precision is Precision.FP16:
+            raise OptionError("an earlier layer is explained in fp32 alone: leave --precision out")
+        return export_model(
+            checkpoint.network,
+            example=torch.zeros(1, 3, frames, size, size),
+            preprocess=norm,
+            path=output,
+            labels=names,
+            hints=GraphHints(size=size, layer=layer, approximate=approximate),
+            origin=Origin(checkpoint.name, ARCHITECTURE, checkpoint.sha256),
+            layout=layout,
+            half_weights=half_weights,
+            opset=opset,
+            progress=say,
+        )
     say("exporting the network with PyTorch")
     model = plain_classifier(checkpoint.network, torch.zeros(1, 3, frames, size, size), opset)
+    forget_origin(model)
     tail = find_tail(model)
     expose(model, tail)
     spec = _spec(checkpoint, tail, names, frames, size, norm, layout, precision, storage)

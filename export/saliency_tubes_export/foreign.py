@@ -4,13 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import onnx
 from saliency_tubes.choices import ChannelOrder, InputLayout, Layout, Precision
-from saliency_tubes.errors import ExportError, TailError
+from saliency_tubes.errors import ExportError
 from saliency_tubes.presets import Pixels
-from saliency_tubes.spec import ModelSpec, Preprocessing
-from saliency_tubes.synthetic import synthetic_clip
+from saliency_tubes.spec import ModelSpec
 
 from .clip_input import ClipInput, find_clip_input
 from .eager import Eager
@@ -18,19 +16,18 @@ from .expose import expose
 from .graph import absorb_scale, take_rgb
 from .labels import Labels, class_names
 from .layers import layer_output
-from .linearised import linearised
+from .linearised import exactness, tail_or_expansion
 from .lookup import Lookup
 from .one_input import free_batch, set_input, take_clip, to_channels_first
 from .onnx_file import NEW_OPSET, OLDEST_OPSET, modernised, opset_of, read_classifier
 from .original import Graph, Origin, original_of
-from .parity import ParityReport, normalised
+from .parity import ParityReport
 from .precision import storage_of
 from .proven import write_proven
-from .tail import Tail, find_tail
+from .tail import Tail
 from .writing import check_output, replacing_model
 
 _THEIRS = "network/"  # before every name of theirs, so that none is one of ours
-_CLIPS = 2  # synthetic ones, around which what is not linear is expanded
 
 
 @dataclass(frozen=True)
@@ -128,7 +125,8 @@ def export_graph(
     set_input(model, clip, 1)
     say("looking for pooling and classifier")
     graph = Graph(origin, network, clip)
-    tail, why = _tail(model, graph, hints, preprocessing, say)
+    features = hints.features if hints.layer is None else layer_output(network, hints.layer)
+    tail, why = tail_or_expansion(model, graph, preprocessing, hints.logits, features, hints.approximate, say)
     names = None if labels is None else class_names(labels, tail.head.num_classes)
     original = original_of(graph, tail, eager)
     _take_apart(model, clip, tail)
@@ -153,32 +151,7 @@ def export_graph(
     with replacing_model(output) as staging:
         say("measuring parity: the original against the exported file")
         report = write_proven(staging, model, spec, original)
-    return replace(report, notes=(*_findings(network, clip, tail), *_exactness(hints, why), *report.notes))
-
-
-def _tail(
-    model: onnx.ModelProto,
-    graph: Graph,
-    hints: GraphHints,
-    preprocessing: Preprocessing,
-    say: Callable[[str], None],
-) -> tuple[Tail, str | None]:
-    """The tail, and why its maps are approximate, where they are."""
-    features = hints.features if hints.layer is None else layer_output(graph.model, hints.layer)
-    try:
-        return find_tail(model, hints.logits, features), None
-    except TailError as error:
-        if not hints.approximate:
-            raise TailError(f"{error}\nWith --approximate, maps that do not add up to the logits are made") from error
-    shape = (graph.clip.frames, *graph.clip.size_hw, 3)
-    clips = normalised(np.stack([synthetic_clip(shape, seed) for seed in range(_CLIPS)]), preprocessing)
-    return linearised(model, lambda names: graph.tensors(names, clips), hints.logits, features, say)
-
-
-def _exactness(hints: GraphHints, why: str | None) -> list[str]:
-    if why is not None:
-        return [f"approximate: {why}"]
-    return ["the maps add up to the logits: nothing is approximate"] if hints.approximate else []
+    return replace(report, notes=(*_findings(network, clip, tail), *exactness(hints.approximate, why), *report.notes))
 
 
 def _take_apart(model: onnx.ModelProto, clip: ClipInput, tail: Tail) -> None:

@@ -47,7 +47,8 @@ def _scopes(node: onnx.NodeProto) -> list[str]:
     parts: list[str] = []
     if noted is not None:
         try:
-            parts = [one for one in ast.literal_eval(noted) if isinstance(one, str) and one][:-1]
+            found = [one for one in ast.literal_eval(noted) if isinstance(one, str)]
+            parts = [name for one in found[:-1] if (name := one.removeprefix("module").removeprefix("."))]
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):  # it is only a note
             parts = []
     if not parts:

@@ -15,16 +15,61 @@ from numpy.typing import NDArray
 from onnx import helper
 from saliency_tubes.errors import TailError, first_line
 from saliency_tubes.head import Head
+from saliency_tubes.spec import Preprocessing
+from saliency_tubes.synthetic import synthetic_clip
 
 from .lookup import Lookup, inner_nodes
+from .original import Graph
+from .parity import normalised
 from .route import before_softmax
-from .tail import Pathway, Tail, check_names
+from .tail import Pathway, Tail, check_names, find_tail
 
 _STEP = 0.05  # by how much a channel rises, as a share of the features' own spread
 _BATCH = 16
 _MOST_NAMED = 4
+_CLIPS = 2  # synthetic ones, around which the expansion is made
 
 Run = Callable[[Sequence[str]], list[NDArray[np.float32]]]
+
+
+def tail_or_expansion(
+    model: onnx.ModelProto,
+    graph: Graph,
+    preprocessing: Preprocessing,
+    logits: str | None,
+    features: str | None,
+    approximate: bool,
+    progress: Callable[[str], None],
+) -> tuple[Tail, str | None]:
+    """The tail of a graph, and, where it had to be expanded because it is not linear, why its maps are approximate.
+
+    Args:
+        model: the graph for one clip, its shapes static.
+        graph: the same as it came, to run it.
+        preprocessing: how clips become its input.
+        logits: which tensor to take for them; None for those found.
+        features: which tensor is to be explained; None for the one found.
+        approximate: whether an expansion will do.
+        progress: called with a few words from time to time.
+
+    Raises:
+        TailError: there is no tail, and an expansion would not do, or there is none either.
+    """
+    try:
+        return find_tail(model, logits, features), None
+    except TailError as error:
+        if not approximate:
+            raise TailError(f"{error}\nWith --approximate, maps that do not add up to the logits are made") from error
+    shape = (graph.clip.frames, *graph.clip.size_hw, 3)
+    clips = normalised(np.stack([synthetic_clip(shape, seed) for seed in range(_CLIPS)]), preprocessing)
+    return linearised(model, lambda names: graph.tensors(names, clips), logits, features, progress)
+
+
+def exactness(asked: bool, why: str | None) -> list[str]:
+    """What an export says where maps are approximate, or might have been."""
+    if why is not None:
+        return [f"approximate: {why}"]
+    return ["the maps add up to the logits: nothing is approximate"] if asked else []
 
 
 def linearised(

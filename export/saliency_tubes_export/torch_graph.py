@@ -1,4 +1,4 @@
-"""PyTorch's exporter, kept quiet, and what it notes of its own machine dropped."""
+"""PyTorch's exporter, kept quiet."""
 
 import contextlib
 import io
@@ -11,8 +11,6 @@ import onnx
 import torch
 from saliency_tubes.errors import ExportError, first_line
 from torch import Tensor, nn
-
-from .onnx_file import forget_origin
 
 DEFAULT_OPSET = 18
 OPSETS = range(18, 24)
@@ -37,6 +35,8 @@ def plain_classifier(
     outputs: Sequence[str] = ("scores",),
 ) -> onnx.ModelProto:
     """The network as a plain ONNX classifier, of any number of clips, or of one where PyTorch cannot leave that open.
+
+    With PyTorch's notes on its own machine, and on which module a node is from: see `forget_origin`.
 
     Args:
         network: in the mode that it is to be exported in.
@@ -89,7 +89,6 @@ def _exported(
     if program is None:
         raise ExportError(f"PyTorch {torch.__version__} exported nothing: is another exporter configured?")
     model: onnx.ModelProto = program.model_proto
-    forget_origin(model)
     return model
 
 
