@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -26,6 +27,8 @@ from .torch_graph import DEFAULT_OPSET, quiet
 from .writing import check_output
 
 _CONFIG, _CONFIG_IN_HDF5 = "config.json", "model_config"
+_NOT_LOADED = ".*freshly-initialized"  # what Keras warns of, and goes on
+_SEEDS = "seed_generator"  # of dropout; not weights
 _LARGEST = 2**26  # bytes of an architecture; large ones have some hundred thousand
 _EXPECTED = "expected a .keras file, a whole model in .h5, or an architecture in .json with its --weights"
 _UNKNOWN = re.compile(r"(?:Unknown layer|Could not locate (?:class|function)):? '(\w+)'")
@@ -78,8 +81,7 @@ def export_keras(
     check_output(output, *sources)
     if progress is not None:
         progress(f"reading {network.name}")
-    with keras.device("cpu"), quiet():
-        model = load_keras(network, weights)
+    model = load_keras(network, weights)
     example, hints = _example(model, hints or GraphHints())
     with keras.device("cpu"):
         return export_model(
@@ -116,11 +118,11 @@ def load_keras(network: Path, weights: Path | None = None) -> Any:
     config = _architecture(network)
     _refuse_code(network, config)
     try:
-        if weights is None:
-            model = keras.saving.load_model(network, compile=False, safe_mode=True)
-        else:
-            model = _from_config(config)
-            model.load_weights(weights)
+        with keras.device("cpu"), quiet():
+            warnings.filterwarnings("error", message=_NOT_LOADED)
+            model = _loaded(network, config, weights)
+    except ExportError:
+        raise
     except Exception as error:  # whatever is in the files
         if unknown := _UNKNOWN.search(str(error)):
             raise _not_keras(network, unknown[1]) from error
@@ -130,6 +132,15 @@ def load_keras(network: Path, weights: Path | None = None) -> Any:
         if getattr(layer, "quantization_mode", None):
             raise ExportError(f"{network} is quantised ({layer.name}): export the float32 model")
         layer.dtype_policy = "float32"  # a mixed policy computes in half precision what is kept in float32
+    return model
+
+
+def _loaded(network: Path, config: dict[str, Any], weights: Path | None) -> Any:
+    if weights is None:
+        return keras.saving.load_model(network, compile=False, safe_mode=True)
+    model = _from_config(config)
+    _check_number(weights, model)
+    model.load_weights(weights)
     return model
 
 
@@ -204,6 +215,20 @@ def _objects(config: object) -> Iterator[dict[str, object]]:
             waiting.extend(one.values())
         elif isinstance(one, list):
             waiting.extend(one)
+
+
+def _check_number(weights: Path, model: Any) -> None:
+    """Refuse a file of weights with more or fewer than the model has: Keras minds some of what is missing, no more."""
+    names: list[str] = []
+    with h5py.File(weights, "r") as file:
+        if "layers" in file:  # Keras 3; of files as Keras 2 wrote them, it counts the layers
+            file["layers"].visititems(lambda name, one: names.append(name) if isinstance(one, h5py.Dataset) else None)
+    number = len([name for name in names if _SEEDS not in name])
+    if names and number != len(model.weights):
+        raise ExportError(
+            f"{weights} has {number} arrays of weights, and the architecture takes {len(model.weights)}: expected what "
+            "was saved of this very model"
+        )
 
 
 def _from_config(config: dict[str, Any]) -> Any:

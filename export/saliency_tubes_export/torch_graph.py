@@ -53,7 +53,7 @@ def plain_classifier(
     names = ["clip"] if len(clips) == 1 else [f"clip_{number}" for number in range(len(clips))]
     one = tuple(clip[:rows] for clip in clips)
     two = tuple(torch.cat([clip, clip]) for clip in one)
-    batch = torch.export.Dim("N") if rows == 1 else rows * torch.export.Dim("N")
+    batch = torch.export.Dim("N") if rows == 1 else rows * torch.export.Dim("clips")  # SymPy has a function N
     try:
         try:
             return _exported(network, two, opset, names, outputs, tuple({0: batch} for _ in two))

@@ -1,11 +1,12 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest.importorskip("torch")
 
 from saliency_tubes.errors import CheckpointError
-from saliency_tubes_export.labels import read_labels
+from saliency_tubes_export.labels import class_names, read_labels
 
 
 @pytest.mark.parametrize(
@@ -51,3 +52,24 @@ def test_a_file_that_does_not_name_every_class_is_refused(
 def test_a_missing_labels_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"gone\.txt cannot be read \(No such file or directory\)"):
         read_labels(tmp_path / "gone.txt", 3)
+
+
+NAMES = ["walk", "run", "jump", "sit", "stand"]
+
+
+def test_names_may_come_as_they_are() -> None:
+    assert class_names((*NAMES[:-1], " stand\n"), 5) == tuple(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (NAMES[1:], "labels holds 4 names, and the classifier has 5 classes"),
+        ([*NAMES[1:], 3], "labels holds 3: expected a path, or one name for each class"),
+        ([*NAMES[1:], "a\0b"], r"labels: the name of class 4 is 'a\\x00b', expected printable text"),
+        ("gone.txt", r"the labels file gone\.txt cannot be read"),
+    ],
+)
+def test_names_that_do_not_fit_are_refused(labels: Any, message: str) -> None:
+    with pytest.raises(CheckpointError, match=message):
+        class_names(labels, len(NAMES))
