@@ -14,6 +14,7 @@ from .clip_input import ClipInput, find_clip_input
 from .eager import Eager
 from .expose import expose
 from .graph import absorb_scale, take_rgb
+from .halves import compared, halves_in, in_float32
 from .labels import Labels, class_names
 from .layers import layer_output
 from .linearised import exactness, tail_or_expansion
@@ -118,6 +119,9 @@ def export_graph(
     are compared with its logits.
     """
     say, hints = progress or (lambda _: None), hints or GraphHints()
+    halves, as_it_came = halves_in(network), network
+    if halves is not None:
+        network = in_float32(network)
     clip = find_clip_input(network, hints.layout, hints.channels, hints.frames, hints.size)
     preprocessing = pixels.preprocessing(clip.size_hw)
     model = modernised(origin.name, network)
@@ -128,7 +132,7 @@ def export_graph(
     features = hints.features if hints.layer is None else layer_output(network, hints.layer)
     tail, why = tail_or_expansion(model, graph, preprocessing, hints.logits, features, hints.approximate, say)
     names = None if labels is None else class_names(labels, tail.head.num_classes)
-    original = original_of(graph, tail, eager)
+    original = original_of(graph, tail, eager, "" if halves is None else ", converted to float32,")
     _take_apart(model, clip, tail)
     absorb_scale(model, preprocessing)
     spec = ModelSpec(
@@ -148,10 +152,14 @@ def export_graph(
         storage=storage_of(Precision.FP32, half_weights),
         approximate=why,
     )
+    found = [*_findings(network, clip, tail), *exactness(hints.approximate, why)]
+    if halves is not None:
+        change = compared(original_of(Graph(origin, as_it_came, clip), tail, None), original, spec)
+        found.append(f"the graph is in {halves}, and the file computes in float32; {change}")
     with replacing_model(output) as staging:
         say("measuring parity: the original against the exported file")
         report = write_proven(staging, model, spec, original)
-    return replace(report, notes=(*_findings(network, clip, tail), *exactness(hints.approximate, why), *report.notes))
+    return replace(report, notes=(*found, *report.notes))
 
 
 def _take_apart(model: onnx.ModelProto, clip: ClipInput, tail: Tail) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import TensorProto, inliner, version_converter
+from onnx import inliner, version_converter
 from onnx.checker import ValidationError
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 from onnx.shape_inference import InferenceError
@@ -13,6 +13,7 @@ from saliency_tubes.errors import ExportError, first_line
 from saliency_tubes.spec import SCHEMA_KEY
 
 from . import weights
+from .halves import halves_in
 from .lookup import inner_nodes
 
 OLDEST_OPSET = 13  # the first in which Squeeze and ReduceMean, Reshape and Softmax mean what they mean since
@@ -20,11 +21,10 @@ NEW_OPSET = 18  # what older ones are upgraded to
 _STANDARD = ("", "ai.onnx")
 _INVALID = (ValidationError, InferenceError, RuntimeError, ValueError)  # the last: names that are not UTF-8
 _QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger")
-_HALVES: dict[int, str] = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
 
 
 def read_classifier(path: Path) -> tuple[onnx.ModelProto, str]:
-    """Read a float32 network of standard operators, with its weights.
+    """Read a network of standard operators, with its weights.
 
     Args:
         path: an ONNX file. Weights kept outside it are read from its own folder, and from nowhere else.
@@ -34,7 +34,7 @@ def read_classifier(path: Path) -> tuple[onnx.ModelProto, str]:
         network that is too large for one ONNX message, the weights are `weights.held`, and not in memory.
 
     Raises:
-        ExportError: there is no such file, it is not ONNX, damaged, quantised or in half precision, has operators of
+        ExportError: there is no such file, it is not ONNX, damaged, quantised, has operators of
             its own, or was written by this package.
     """
     try:
@@ -188,6 +188,5 @@ def _check_operators(name: str, model: onnx.ModelProto) -> None:
     quantised = sorted({n.op_type for n in nodes if n.op_type in _QUANTISED or "QLinear" in str(n.op_type)})
     if quantised:
         raise ExportError(f"{name} is quantised ({', '.join(quantised)}): export the float32 network")
-    halves = {_HALVES[tensor.data_type] for tensor in weights.all_tensors(model.graph) if tensor.data_type in _HALVES}
-    if halves:
-        raise ExportError(f"{name} has weights in {' and '.join(sorted(halves))}: export the float32 network")
+    if weights.holds(model) and (halves := halves_in(model)):
+        raise ExportError(f"{name} is in {halves}, and larger than 2 GiB: export the float32 network")

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 from numpy.typing import NDArray
-from onnx import TensorProto, helper
 from saliency_tubes import __version__
 from saliency_tubes.errors import ExportError, first_line
 
@@ -20,7 +20,7 @@ from .weights import named_plainly
 _LOG_NOTHING = 4
 _VERSIONS = (("saliency-tubes", __version__), ("onnx", onnx.__version__), ("onnxruntime", ort.__version__))
 
-Tensors = dict[str, NDArray[np.float32]]
+Tensors = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Graph:
         """
         session = self._session(list(dict.fromkeys(names)))
         for i in range(len(clips)):
-            feeds = self.clip.feeds(clips[i : i + 1])
+            feeds = _cast(self.clip.feeds(clips[i : i + 1]), session)
             try:
                 found = session.run(None, feeds)
             except Exception as error:  # ONNX Runtime's exceptions share no public base class
@@ -88,7 +88,7 @@ class Graph:
             renamed = f"{self.origin.name}: upgrading the opset has renamed {missing.pop()}"
             raise ExportError(f"{renamed}: export it again with a newer opset")
         del twin.graph.output[:]
-        twin.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
+        twin.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
         options = ort.SessionOptions()
         options.log_severity_level = _LOG_NOTHING
         if folder is not None:
@@ -99,13 +99,20 @@ class Graph:
             raise ExportError(f"ONNX Runtime cannot load {self.origin.name}: {first_line(error)}") from error
 
 
-def original_of(graph: Graph, tail: Tail, eager: Eager | None) -> Original:
+def _cast(feeds: Tensors, session: ort.InferenceSession) -> Tensors:
+    """float32 arrays as what a graph takes, which may be float16."""
+    halves = {info.name for info in session.get_inputs() if info.type == "tensor(float16)"}
+    return {name: array.astype(np.float16) if name in halves else array for name, array in feeds.items()}
+
+
+def original_of(graph: Graph, tail: Tail, eager: Eager | None, made: str = "") -> Original:
     """What the exported file is measured against.
 
     Args:
         graph: as it came.
         tail: what in it the file's outputs are.
         eager: the network itself, where it is at hand: its outputs have to be the graph's, and its logits are taken.
+        made: what was made of the graph before, in words.
     """
     tensors = [tail.logits, *(one.tensor for one in tail.pathways)]
     outputs = [] if eager is None else [info.name for info in graph.model.graph.output]
@@ -118,5 +125,5 @@ def original_of(graph: Graph, tail: Tail, eager: Eager | None) -> Original:
             volumes.append(tail.features([found[name] for name in tensors[1:]]))
         return np.concatenate(logits), np.concatenate(volumes)
 
-    where = f"graph in ONNX Runtime {ort.__version__}"
+    where = f"graph{made} in ONNX Runtime {ort.__version__}"
     return Original(f"the original {where}" if eager is None else f"{eager.name}, and its {where}", run)
