@@ -1,5 +1,6 @@
 """What somebody else's graph takes for a clip: which inputs, how their axes lie and how long they are."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from .shapes import shape_of
 
 CHANNELS = 3
 _LETTERS = "NCTHW"
+_LARGEST_CLIP = 2**30  # bytes, as float32; 128 frames of 448x448 are a third of it
 _ACCEPTED = (
     "Accepted is one clip, or one video twice, with more and with fewer frames, as SlowFast takes it: float32, of the "
     "same height and width, in the same order of axes"
@@ -58,6 +60,14 @@ class ClipInput:
     size_hw: tuple[int, int]
     fixed_batch: bool
     slow: SlowInput | None = None
+
+    def __post_init__(self) -> None:
+        if (size := 4 * math.prod(self.shape)) > _LARGEST_CLIP:
+            sides = f"{self.frames}x{self.size_hw[0]}x{self.size_hw[1]}"
+            raise ExportError(
+                f"a clip of {sides} takes {size / 2**30:.1f} GiB before the network has begun: expected no more than "
+                f"{_LARGEST_CLIP >> 30}, so choose smaller --frames and --size, or export the network for fewer"
+            )
 
     @property
     def shape(self) -> tuple[int, ...]:

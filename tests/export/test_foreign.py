@@ -225,6 +225,8 @@ def test_sizes_that_the_graph_leaves_open_are_given(tmp_path: Path) -> None:
         export_onnx(network, tmp_path / "tubes.onnx", I3D)
     with pytest.raises(ExportError, match="takes any length of H: say which one to export for with --size"):
         export_onnx(network, tmp_path / "tubes.onnx", I3D, hints=GraphHints(frames=6))
+    with pytest.raises(ExportError, match=r"a clip of 6x90000x90000 takes 543\.1 GiB .* expected no more than 1, so"):
+        export_onnx(network, tmp_path / "tubes.onnx", I3D, hints=GraphHints(frames=6, size=90_000))
     export_onnx(network, tmp_path / "tubes.onnx", I3D, hints=GraphHints(frames=6, size=40))
 
     spec = load_model(tmp_path / "tubes.onnx", "cpu").spec
@@ -326,6 +328,14 @@ def test_an_opset_that_cannot_be_upgraded_is_refused(tmp_path: Path, monkeypatch
         ExportError, match=r"has opset 11, and ONNX cannot upgrade it to 18 \(no adapter for Upsample\)"
     ):
         export_onnx(saved(tmp_path / "net.onnx", classifier(opset=11)), tmp_path / "tubes.onnx", I3D)
+
+
+def test_an_opset_of_the_future_is_refused(tmp_path: Path) -> None:
+    model = classifier()
+    model.opset_import[0].version = 99
+
+    with pytest.raises(ExportError, match=r"has opset 99, and onnx .* knows those up to \d+: install newer versions"):
+        export_onnx(saved(tmp_path / "net.onnx", model), tmp_path / "tubes.onnx", I3D)
 
 
 def external(folder: Path, location: str) -> Path:

@@ -232,7 +232,7 @@ def damaged(path: Path) -> Iterable[tuple[str, bytes]]:
     yield r"damaged \(", model.SerializeToString()
     model = onnx.load(path)
     model.graph.initializer[0].data_location = TensorProto.EXTERNAL
-    yield "some of its weights are in other files", model.SerializeToString()
+    yield "keeps its weights in a file beside it: what is too large for one file cannot", model.SerializeToString()
     model = onnx.load(path)
     model.graph.node[4].CopyFrom(helper.make_node("GlobalAveragePool", ["x3"], ["x4"]))
     yield "no weights before its features", model.SerializeToString()
