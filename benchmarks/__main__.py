@@ -21,6 +21,8 @@ from . import (
     cam_libraries,
     cold_process,
     compiled,
+    foreign_export,
+    foreign_run,
     gpu,
     import_time,
     long_video,
@@ -51,7 +53,9 @@ _USUAL = {
         peak_memory,
     )
 }
-_LONG = {module.NAME: module.measure for module in (rewrites, throughput, batch, compiled, gpu)}  # these take minutes
+_LONG = {
+    module.NAME: module.measure for module in (rewrites, throughput, batch, compiled, foreign_export, foreign_run, gpu)
+}  # these take minutes
 _HOURS = {module.NAME: module.measure for module in (long_video,)}  # half an hour and more: only by name
 _CLAIMS = _USUAL | _LONG | _HOURS
 _FEWEST_ROUNDS = 9
