@@ -226,7 +226,7 @@ InputLayoutOption = Annotated[
     typer.Option(
         rich_help_panel=_GRAPHS,
         case_sensitive=False,
-        help="Order of the input's axes, where the network does not say; frames: (N*T)CHW, one by one. With --arch: NCTHW.",
+        help="Order of the input's axes, where the network does not say (--arch: NCTHW); frames: (N*T)CHW, one by one.",
         show_default=False,
     ),
 ]
