@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime as ort
+import torch
 from numpy.typing import NDArray
 from saliency_tubes import load_model
 from saliency_tubes.bench.race import Clock
@@ -30,7 +31,6 @@ from .inputs import Inputs
 
 NAME = "foreign-run"
 _BAR = Longer(0.03)
-_OPSET = 18
 _RELATIVE_TOLERANCE = 1e-4
 
 
@@ -47,7 +47,10 @@ def measure(inputs: Inputs, clock: Clock) -> list[Row]:
 def write_mfnet(inputs: Inputs) -> Path:
     """The checkpoint as a plain ONNX classifier, as a stranger would bring it."""
     path = inputs.folder / "mfnet.onnx"
-    onnx.save(plain_classifier(load_checkpoint(inputs.weights).network, reference.CLIP_LENGTH, 224, _OPSET), path)
+    onnx.save(
+        plain_classifier(load_checkpoint(inputs.weights).network, torch.zeros(1, 3, reference.CLIP_LENGTH, 224, 224)),
+        path,
+    )
     return path
 
 

@@ -21,7 +21,7 @@ from .linearised import exactness, tail_or_expansion
 from .lookup import Lookup
 from .one_input import free_batch, set_input, take_clip, to_channels_first
 from .onnx_file import NEW_OPSET, OLDEST_OPSET, modernised, opset_of, read_classifier
-from .original import Graph, Origin, original_of
+from .original import VERSIONS, Graph, Origin, original_of
 from .parity import ParityReport
 from .precision import storage_of
 from .proven import write_proven
@@ -147,7 +147,7 @@ def export_graph(
         labels=names,
         checkpoint_name=_printable(origin.name),
         checkpoint_sha256=origin.sha256,
-        versions=origin.versions,
+        versions=(*VERSIONS, *origin.versions),
         parity=None,
         storage=storage_of(Precision.FP32, half_weights),
         approximate=why,

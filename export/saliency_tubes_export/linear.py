@@ -103,7 +103,10 @@ def _reshaped(node: onnx.NodeProto, x: _Values, look: Lookup) -> _Values:
 def _gathered(node: onnx.NodeProto, x: _Values, look: Lookup) -> _Values:
     axis = attributes_of(node).get("axis", 0) % x.ndim
     if axis == 0:
-        raise look.error(f"Gather {node.output[0]} picks some of the clips", node)
+        picked = look.constant(node.input[1])
+        if picked is None or not np.array_equal(picked.ravel(), np.arange(look.of_one_clip(node.input[0])[0])):
+            raise look.error(f"Gather {node.output[0]} picks some of the clips", node)
+        return _reshaped(node, x, look)  # as PyTorch writes down other strides
     return np.asarray(np.take(x, look.needed(node.input[1]).astype(int), axis=axis))
 
 

@@ -137,8 +137,8 @@ def _parsed(path: Path, data: bytes) -> onnx.ModelProto:
         raise ExportError(f"{path} is not ONNX, or damaged: it holds no network")
     if (opset := opset_of(model)) > (newest := onnx.defs.onnx_opset_version()):
         raise ExportError(
-            f"{path} has opset {opset}, and onnx {onnx.__version__} knows those up to {newest}: install newer versions of "
-            "onnx and onnxruntime, or export the network with an older opset"
+            f"{path} has opset {opset}, and onnx {onnx.__version__} knows those up to {newest}: install newer versions "
+            "of onnx and onnxruntime, or export the network with an older opset"
         )
     return model
 

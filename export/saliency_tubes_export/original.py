@@ -1,7 +1,7 @@
 """A graph as it came, run clip by clip in ONNX Runtime: what the exported file has to compute."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from .tail import Tail
 from .weights import named_plainly
 
 _LOG_NOTHING = 4
-_VERSIONS = (("saliency-tubes", __version__), ("onnx", onnx.__version__), ("onnxruntime", ort.__version__))
+VERSIONS = (("saliency-tubes", __version__), ("onnx", onnx.__version__), ("onnxruntime", ort.__version__))
 
 Tensors = dict[str, NDArray[Any]]
 
@@ -31,13 +31,13 @@ class Origin:
         name: of its file, or of the network.
         architecture: what the metadata call the network.
         sha256: of its file or weights, in hexadecimal.
-        versions: (package, version) pairs: what made the file, and the graph.
+        versions: (package, version) pairs, beside `VERSIONS`: what made the graph.
     """
 
     name: str
     architecture: str
     sha256: str
-    versions: tuple[tuple[str, str], ...] = field(default=_VERSIONS)
+    versions: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

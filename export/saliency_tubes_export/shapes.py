@@ -5,24 +5,27 @@ import onnx
 import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
 
-# Operators whose further inputs say what shape they make, and which of their inputs do.
-_TARGETS = {"Reshape": (1,), "Expand": (1,), "Slice": (1, 2, 3, 4), "Squeeze": (1,), "Unsqueeze": (1,)}
+# Operators whose further inputs say what shape they make, or which values, and which of their inputs do.
+_TARGETS = {"Reshape": (1,), "Expand": (1,), "Slice": (1, 2, 3, 4), "Squeeze": (1,), "Unsqueeze": (1,), "Gather": (1,)}
 _LOG_NOTHING = 4
 
 
 def shaped(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy with the shapes that ONNX infers.
 
-    Older exporters compute the targets of a Reshape from shapes, in ways that ONNX does not follow. Where that leaves a
-    shape open although the input's is known, the graph is run once, and what it computes for its targets is written
-    into the copy.
+    Exporters compute the targets of a Reshape, and the places that a Gather picks, from shapes, in ways that ONNX does
+    not follow. Where that leaves something open although the input's shape is known, the graph is run once, and what
+    it computes for them is written into the copy.
     """
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
     infos = {info.name: info for info in (*inferred.graph.value_info, *inferred.graph.output)}
-    open_ended = (
-        node for node in inferred.graph.node if node.op_type in _TARGETS and not _is_static(infos.get(node.output[0]))
+    constants = {tensor.name for tensor in model.graph.initializer}
+    is_open = any(
+        node.op_type in _TARGETS
+        and (not _is_static(infos.get(node.output[0])) or (node.op_type == "Gather" and node.input[1] not in constants))
+        for node in inferred.graph.node
     )
-    if next(open_ended, None) is None or not all(_is_static(info) for info in _inputs(model.graph)):
+    if not is_open or not all(_is_static(info) for info in _inputs(model.graph)):
         return inferred
     pinned = _pinned(model)
     return inferred if pinned is None else onnx.shape_inference.infer_shapes(pinned, data_prop=True)
