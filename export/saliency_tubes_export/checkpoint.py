@@ -8,7 +8,7 @@ from pathlib import Path
 from saliency_tubes.errors import CheckpointError
 from torch import Tensor
 
-from .mfnet3d import ARCHITECTURE, FEATURE_CHANNELS, MFNet3D
+from .mfnet3d import FEATURE_CHANNELS, MFNet3D
 from .state_dict import digest, listed, load_strictly, read_weights
 
 _HEAD = re.compile(r"(classifier|classifier\d+|classifier_list\.classifier_list\.\d+)\.(weight|bias)")
@@ -40,7 +40,7 @@ def load_checkpoint(path: Path, head: str | None = None) -> Checkpoint:
     _refuse_other_networks(path, state)
     state = _choose_head(path, state, head)
     network = MFNet3D(len(state["classifier.weight"]))
-    load_strictly(path, network, state, ARCHITECTURE)
+    load_strictly(path, network, state, "MFNet-3D")
     return Checkpoint(network.eval(), path.name, digest(path))
 
 
