@@ -13,7 +13,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from gallery import BAR, assert_exact, contributions, export_torch, normalised  # noqa: E402
+from endings import BAR, assert_exact, contributions, export_torch, normalised  # noqa: E402
 from saliency_tubes import cli, load_model  # noqa: E402
 from saliency_tubes.synthetic import synthetic_clip  # noqa: E402
 from torch import Tensor, nn  # noqa: E402

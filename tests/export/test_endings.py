@@ -6,7 +6,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from gallery import ACCEPTED, BAR, REFUSED, SIDE, Entry, T, assert_exact, export, normalised  # noqa: E402
+from endings import ACCEPTED, BAR, REFUSED, SIDE, Entry, T, assert_exact, export, normalised  # noqa: E402
 from saliency_tubes.choices import InputLayout, Norm  # noqa: E402
 from saliency_tubes.errors import TailError  # noqa: E402
 from saliency_tubes.presets import Pixels  # noqa: E402
