@@ -126,7 +126,7 @@ def export_checkpoint(
                     f"the exported file differs from the network by more than the tolerance, so it was not kept:\n"
                     f"{report.table()}"
                 )
-        write_model(staging, model, replace(spec, parity=report.parity))
+        write_model(staging, model, replace(spec, parity=report.parity), again=True)
     return report
 
 

@@ -49,7 +49,7 @@ def drop_unused(graph: onnx.GraphProto, wanted: set[str]) -> None:
     kept = []
     for node in reversed(graph.node):  # in order, as ONNX has them
         if wanted & set(node.output):
-            wanted = wanted.union(node.input, *(one.input for one in inner_nodes(node)))
+            wanted = wanted.union(node.input, *(one.input for one in inner_nodes(node))) - {""}
             kept.append(node)
     del graph.node[:]
     graph.node.extend(reversed(kept))

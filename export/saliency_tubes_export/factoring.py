@@ -12,6 +12,7 @@ import onnx
 from numpy.typing import NDArray
 from saliency_tubes.errors import TailError
 
+from .convolution import attributes_of
 from .linear import MOVES, evaluate
 from .lookup import Lookup
 from .pooling import averages
@@ -20,6 +21,13 @@ from .route import Route
 _CLOSE = 1e-9  # relative, in double precision
 _CHUNK = 2**23  # values that are tried at once
 _CHANNEL_AXES = (0, 3, 1)  # of (C, t, h, w), (t, h, w, C), and (t, C, h, w)
+_FEW = 6  # places that are tried before all are
+_MOST = 2**36  # values in all that places are tried with: minutes
+_FLAT = 1e-3  # places of such a mean effect, relative to the largest, cancel
+_FIRST = {"Conv", "ConvTranspose", "BatchNormalization", "MaxPool", "AveragePool", "GlobalAveragePool"}
+_LAST = {"MatMul", "LayerNormalization"}
+_ACTIVATIONS = {"Relu", "Clip", "Sigmoid", "Tanh", "Elu", "LeakyRelu", "Erf", "Gelu", "HardSwish", "HardSigmoid"}
+_UNARY = {*_ACTIVATIONS, "Softplus", "Abs", "Mul", "Add", "Sub", "Div", "Identity", "Dropout", "Cast", "Transpose"}
 
 _Values = NDArray[np.float64]
 
@@ -65,6 +73,33 @@ def affine(compute: Callable[[_Values], _Values], inputs: int) -> tuple[_Values,
     return np.concatenate(rows).T, bias
 
 
+def channel_axes(look: Lookup, tensor: str) -> tuple[int, ...]:
+    """Which of a tensor's four axes of a clip its channels can be, the likeliest first.
+
+    A convolution makes channels the first of a clip, a matrix product the last; what only moves or changes values keeps
+    them. Where something else made it, all orders are possible.
+    """
+    whole = look.of_one_clip(tensor)
+    perms: list[list[int]] = []
+    name = tensor
+    while (node := look.producers.get(name)) is not None:
+        if node.op_type in _FIRST or node.op_type in _LAST:
+            axis = 1 if node.op_type in _FIRST else len(whole) - 1
+            for perm in reversed(perms):
+                axis = perm.index(axis)
+            axis -= whole[0] == 1
+            return (axis,) if 0 <= axis < 4 else _CHANNEL_AXES
+        if node.op_type not in _UNARY:
+            break
+        if node.op_type == "Transpose":
+            perms.append(list(attributes_of(node).get("perm", range(len(whole))[::-1])))
+        computed = [str(one) for one in node.input if one and look.constant(one) is None]
+        if not computed:
+            break
+        name = computed[0]
+    return (1, 3, 0) if whole[0] != 1 else _CHANNEL_AXES
+
+
 class _Trial:
     """Tries out what one of the averaged tensors does, while the others are zero."""
 
@@ -91,11 +126,15 @@ class _Trial:
         rng = np.random.default_rng(0)
         x = rng.standard_normal((2, *self.sides))
         found = self._run(x)
-        for axis in _CHANNEL_AXES:
+        axes = channel_axes(self.look, self.tensor)
+        for axis in axes:
             even = np.broadcast_to(x.mean(axis=_places(axis), keepdims=True), x.shape)
             if _equal(self._run(even), found):
-                return self._of(axis, bias, None)
-        for axis in _CHANNEL_AXES:
+                one = self._of(axis, bias, None)
+                if not _equal(x.mean(axis=_places(axis)) @ one.weight.T + bias, found):
+                    raise self._uneven()
+                return one
+        for axis in axes:
             one = self._of(axis, bias, self._coverage(axis, bias, rng))
             covered = x * np.expand_dims(np.asarray(one.coverage), axis)
             if _equal(covered.mean(axis=_places(axis)) @ one.weight.T + bias, found):
@@ -110,19 +149,21 @@ class _Trial:
         """(K, C): what a channel does that is 1 everywhere.
 
         What the poolings at the beginning make of that is the same in every channel, so that it is tried once for all:
-        with a volume that holds the number of its channel.
+        with a volume in which each channel has a number of its own, which no mean of others can be.
         """
         channels = self.sides[axis]
-        numbers = np.arange(1.0, channels + 1).reshape([-1 if other == axis else 1 for other in range(4)])
-        volume = np.broadcast_to(numbers, self.sides)
+        names = np.sort(np.random.default_rng(1).random(channels)) + 1
+        volume = np.broadcast_to(names.reshape([-1 if other == axis else 1 for other in range(4)]), self.sides)
         name, pooled = self._pooled(volume)
-        if name == self.tensor or not _equal(pooled, np.rint(pooled)):  # padding that counts makes less of ones
-            name, pooled = self.tensor, volume[None]
+        nearest = np.abs(pooled[..., None] - names).argmin(axis=-1) if pooled.size <= _CHUNK // channels else None
+        if name == self.tensor or nearest is None or not _equal(pooled, names[nearest]):
+            name, pooled = self.tensor, volume[None]  # such as where padding counts, and makes less of ones
+            nearest = np.searchsorted(names, pooled)
         step = max(1, _CHUNK // pooled.size)
         rows = []
-        for first in range(1, channels + 1, step):
-            chunk = np.arange(first, min(first + step, channels + 1))
-            probes = (np.rint(pooled)[None] == chunk.reshape(-1, *[1] * pooled.ndim)).astype(np.float64)
+        for first in range(0, channels, step):
+            chunk = np.arange(first, min(first + step, channels))
+            probes = (nearest[None] == chunk.reshape(-1, *[1] * pooled.ndim)).astype(np.float64)
             rows.append(self._run(probes.reshape(-1, *pooled.shape[1:]), name, len(chunk)) - bias)
         return np.concatenate(rows).T
 
@@ -130,6 +171,8 @@ class _Trial:
         """The last tensor that only poolings and moves have made, and its values for a volume."""
         name, values = self.tensor, {self.tensor: volume.reshape(self.look.of_one_clip(self.tensor))}
         for node in self.route.before_relu:
+            if sum(name in one.input for one in self.route.before_relu) != 1:
+                break
             if node.input[0] == name and (averages(node, self.look) or node.op_type in MOVES):
                 values = evaluate([node], values, self.look)
                 name = node.output[0]
@@ -141,14 +184,25 @@ class _Trial:
         places = [side for other, side in enumerate(self.sides) if other != axis]
         count = int(np.prod(places))
         step = max(1, _CHUNK // (count * len(channels)))
-        rows = []
-        for first in range(0, count, step):
-            spots = np.eye(min(step, count - first), count, k=first).reshape(-1, *places)
+
+        def effects_of(chosen: NDArray[np.intp]) -> _Values:
+            spots = np.zeros((len(chosen), count))
+            spots[np.arange(len(chosen)), chosen] = 1
+            volumes = np.expand_dims(spots.reshape(-1, *places), axis + 1)
             shape = [-1 if other == axis else 1 for other in range(4)]
-            rows.append(self._run(np.expand_dims(spots, axis + 1) * channels.reshape(shape)) - bias)
-        effects = np.concatenate(rows)
+            return self._run(volumes * channels.reshape(shape)) - bias
+
+        some = np.concatenate([effects_of(rng.integers(count, size=1)) for _ in range(_FEW)])
+        norms = np.linalg.norm(some, axis=1)
+        if not _equal(np.abs(some @ some.T), np.outer(norms, norms)):  # what places do is not the same but for a factor
+            raise self._uneven()
+        if count**2 * len(channels) > _MOST:
+            raise self.look.error(
+                f"{self.tensor} has {count} places of unequal weight: too many to try", None, self.end
+            )
+        effects = np.concatenate([effects_of(np.arange(i, min(i + step, count))) for i in range(0, count, step)])
         mean = effects.mean(axis=0)
-        if not np.any(mean):
+        if np.abs(mean).max() <= _FLAT * np.abs(effects).max():
             raise self._uneven()
         return np.asarray(effects @ mean / (mean @ mean)).reshape(places)
 

@@ -24,7 +24,7 @@ from .onnx_file import NEW_OPSET, OLDEST_OPSET, modernised, opset_of, read_class
 from .original import VERSIONS, Graph, Origin, original_of
 from .parity import ParityReport
 from .precision import storage_of
-from .proven import write_proven
+from .proven import copy_of, write_proven
 from .tail import Tail
 from .writing import check_output, replacing_model
 
@@ -129,7 +129,7 @@ def export_graph(
     set_input(model, clip, 1)
     say("looking for pooling and classifier")
     graph = Graph(origin, network, clip)
-    features = hints.features if hints.layer is None else layer_output(network, hints.layer)
+    features = hints.features if hints.layer is None else layer_output(_of_one_clip(network, clip), hints.layer)
     tail, why = tail_or_expansion(model, graph, preprocessing, hints.logits, features, hints.approximate, say)
     names = None if labels is None else class_names(labels, tail.head.num_classes)
     original = original_of(graph, tail, eager, "" if halves is None else ", converted to float32,")
@@ -162,6 +162,14 @@ def export_graph(
     return replace(report, notes=(*found, *report.notes))
 
 
+def _of_one_clip(network: onnx.ModelProto, clip: ClipInput) -> onnx.ModelProto:
+    """The graph as it came, with its notes, its shapes static."""
+    copy = copy_of(network)
+    take_clip(copy, clip)
+    set_input(copy, clip, 1)
+    return copy
+
+
 def _take_apart(model: onnx.ModelProto, clip: ClipInput, tail: Tail) -> None:
     """A graph for one clip becomes one from ``clip`` (N, 3, T, H, W) RGB, any N, to ``logits`` and ``features``."""
     look = Lookup(model)
@@ -183,7 +191,7 @@ def _take_apart(model: onnx.ModelProto, clip: ClipInput, tail: Tail) -> None:
 
 def _findings(model: onnx.ModelProto, clip: ClipInput, tail: Tail) -> list[str]:
     """What was made of the graph, as sentences."""
-    found = [f"input {clip.name} in {clip.layout} {clip.channels}, {_features(tail)}, logits {tail.logits}"]
+    found = [f"input {clip.name} in {clip.layout} {clip.channels}, {_features(tail)}, logits {_printable(tail.logits)}"]
     if tail.head.kind != "mean-linear":
         found.append(f"head {tail.head.kind}")
     if clip.slow is not None:
@@ -206,7 +214,7 @@ def _features(tail: Tail) -> str:
     for one in tail.pathways:
         last = ", channels last" if one.channel_axis == len(one.shape) - 1 else ""
         said.append(f"{one.tensor} ({one.shape[1]} steps of time)" if len(tail.pathways) > 1 else f"{one.tensor}{last}")
-    return f"features {' and '.join(said)}"
+    return _printable(f"features {' and '.join(said)}")
 
 
 def _printable(name: str) -> str:

@@ -31,7 +31,8 @@ def layer_output(model: onnx.ModelProto, layer: str) -> str:
         known.update(dict.fromkeys(scopes))
         if layer not in scopes:
             continue
-        if len(look.shapes.get(node.output[0], ())) in (4, 5):
+        sides = look.shapes.get(node.output[0], ())
+        if len(sides) in (4, 5) and sum(side != 1 for side in sides[1:]) > 1:
             found = str(node.output[0])
         placeless = True
     if found is not None:

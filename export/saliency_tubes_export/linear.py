@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import onnx
 from numpy.typing import NDArray
+from saliency_tubes.errors import first_line
 
 from .convolution import attributes_of
 from .lookup import Lookup
@@ -31,6 +32,8 @@ def data_inputs(node: onnx.NodeProto, look: Lookup) -> list[str]:
     """
     if node.op_type == "Concat":
         return [str(name) for name in node.input]
+    if node.op_type == "MatMul" and look.constant(node.input[0]) is not None:
+        raise look.error(f"MatMul {node.output[0]} has its weights on the left", node)
     if node.op_type not in _ARITHMETIC:
         return [str(node.input[0])]
     computed = [str(name) for name in node.input if look.constant(name) is None]
@@ -56,7 +59,12 @@ def evaluate(nodes: Iterable[onnx.NodeProto], values: dict[str, _Values], look: 
     """
     values = dict(values)
     for node in nodes:
-        values[node.output[0]] = _step(node, [values[name] for name in data_inputs(node, look)], look)
+        try:
+            values[node.output[0]] = _step(node, [values[name] for name in data_inputs(node, look)], look)
+        except (IndexError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:  # whatever the graph says
+            raise look.error(
+                f"{node.op_type} {node.output[0]} cannot be followed: {first_line(error)}", node
+            ) from error
     return values
 
 
@@ -111,13 +119,14 @@ def _gathered(node: onnx.NodeProto, x: _Values, look: Lookup) -> _Values:
 
 
 def _sliced(node: onnx.NodeProto, x: _Values, look: Lookup) -> _Values:
-    given = [look.needed(name).astype(int).tolist() for name in list(node.input)[1:]]
-    starts, ends = given[:2]
-    axes = given[2] if len(given) > 2 else list(range(len(starts)))
-    steps = given[3] if len(given) > 3 else [1] * len(starts)
+    given = [look.needed(name).astype(int).tolist() if name else None for name in [*list(node.input)[1:], "", ""]]
+    starts, ends, axes, steps, *_ = given
+    if starts is None or ends is None:
+        raise look.error(f"Slice {node.output[0]} does not say where it begins and ends", node)
+    axes, steps = axes or list(range(len(starts))), steps or [1] * len(starts)
     cuts = [slice(None)] * x.ndim
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        if axis % x.ndim == 0 and (start, step) != (0, 1):
+        if axis % x.ndim == 0 and (start, step, end < len(x)) != (0, 1, False):
             raise look.error(f"Slice {node.output[0]} picks some of the clips", node)
         if axis % x.ndim:
             cuts[axis % x.ndim] = slice(start, end if end >= -x.shape[axis] else None, step)

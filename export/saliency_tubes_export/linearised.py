@@ -18,6 +18,7 @@ from saliency_tubes.head import Head
 from saliency_tubes.spec import Preprocessing
 from saliency_tubes.synthetic import synthetic_clip
 
+from .factoring import channel_axes
 from .lookup import Lookup, inner_nodes
 from .original import Graph
 from .parity import normalised
@@ -27,9 +28,10 @@ from .tail import Pathway, Tail, check_names, find_tail
 _STEP = 0.05  # by how much a channel rises, as a share of the features' own spread
 _BATCH = 16
 _MOST_NAMED = 4
+_LONGEST_NAME = 60
 _CLIPS = 2  # synthetic ones, around which the expansion is made
 
-Run = Callable[[Sequence[str]], list[NDArray[np.float32]]]
+Run = Callable[[Sequence[str]], list[dict[str, NDArray[np.float32]]]]
 
 
 def tail_or_expansion(
@@ -62,7 +64,7 @@ def tail_or_expansion(
             raise TailError(f"{error}\nWith --approximate, maps that do not add up to the logits are made") from error
     shape = (graph.clip.frames, *graph.clip.size_hw, 3)
     clips = normalised(np.stack([synthetic_clip(shape, seed) for seed in range(_CLIPS)]), preprocessing)
-    return linearised(model, lambda names: graph.tensors(names, clips), logits, features, progress)
+    return linearised(model, lambda names: [found for _, found in graph.runs(names, clips)], logits, features, progress)
 
 
 def exactness(asked: bool, why: str | None) -> list[str]:
@@ -83,7 +85,7 @@ def linearised(
 
     Args:
         model: the graph, for one clip, its shapes static.
-        run: gives tensors of the graph, by name, for some clips, one after the other along the first axis.
+        run: gives tensors of the graph by name, for each of some clips.
         logits: which tensor to take for them; None for the graph's first output, before a softmax.
         features: which tensor is to be explained; None for the last one that has places.
         progress: called with a few words from time to time.
@@ -101,13 +103,19 @@ def linearised(
         raise look.error(f"{scores} does not depend on {pathway.tensor}", look.producers.get(pathway.tensor), end)
     weight, bias = _expansion(model, look, nodes, pathway, scores, run, progress)
     head = Head(np.ascontiguousarray(weight, np.float32), np.ascontiguousarray(bias, np.float32))
-    kinds = list(dict.fromkeys(str(node.op_type) for node in nodes))
+    kinds = list(dict.fromkeys(_short(str(node.op_type)) for node in nodes))
     more = " and others" if len(kinds) > _MOST_NAMED else ""
+    between = f"{_short(pathway.tensor)} and the logits ({', '.join(kinds[:_MOST_NAMED])}{more})"
     why = (
-        f"what stands between {pathway.tensor} and the logits ({', '.join(kinds[:_MOST_NAMED])}{more}) is not linear; "
-        "its first-order expansion around synthetic clips takes its place"
+        f"what stands between {between} is not linear; its first-order expansion around synthetic clips takes its place"
     )
     return Tail(scores, len(look.shapes[scores]), softmax, (pathway,), head), why
+
+
+def _short(name: str) -> str:
+    """The end of a tensor's name, which may be of any length and of anything: it goes into metadata."""
+    printable = "".join(character if character.isprintable() else "?" for character in name)
+    return printable if len(printable) <= _LONGEST_NAME else f"...{printable[-_LONGEST_NAME:]}"
 
 
 def _pathway(look: Lookup, tensor: str, end: str) -> Pathway:
@@ -117,7 +125,7 @@ def _pathway(look: Lookup, tensor: str, end: str) -> Pathway:
     sides = whole if by_frame else whole[1:]
     if len(sides) != 4:
         raise look.error(f"{tensor}, {look.sides(tensor)}, has no places (t, h, w)", look.producers.get(tensor), end)
-    axis = 1 if by_frame else 0
+    axis = channel_axes(look, tensor)[0]
     t, h, w = (side for other, side in enumerate(sides) if other != axis)
     return Pathway(tensor, axis, (sides[axis], t, h, w), by_frame)
 
@@ -130,25 +138,35 @@ def _last_with_places(look: Lookup, scores: str) -> str:
             continue
         wanted.update(node.input, *(one.input for one in inner_nodes(node)))
         sides = look.shapes.get(node.output[0], ())
-        if len(sides) == 5 and None not in sides[1:] and math.prod(side or 1 for side in sides[2:]) > 1:
+        if len(sides) == 5 and None not in sides[1:] and _places(look, str(node.output[0])) > 1:
             return str(node.output[0])
     raise look.error("no tensor of the graph has places (t, h, w): name one with --features", None, scores)
+
+
+def _places(look: Lookup, tensor: str) -> int:
+    """How many places a tensor of five axes has."""
+    sides = look.static(tensor)
+    return math.prod(sides) // sides[channel_axes(look, tensor)[0]]
 
 
 def _between(look: Lookup, tensor: str, scores: str) -> list[onnx.NodeProto]:
     """The nodes by which the logits depend on the tensor, in order."""
     reached, behind = {tensor}, []
     for node in look.graph.node:
-        inputs = {*node.input, *(name for one in inner_nodes(node) for name in one.input)}
-        if inputs & reached and tensor not in node.output:
-            reached.update(node.output)
+        if _inputs(node) & reached and tensor not in node.output:
+            reached.update(name for name in node.output if name)
             behind.append(node)
     wanted, needed = {scores}, []
     for node in reversed(behind):
         if wanted & set(node.output):
-            wanted.update(node.input)
+            wanted.update(_inputs(node))
             needed.append(node)
     return needed[::-1]
+
+
+def _inputs(node: onnx.NodeProto) -> set[str]:
+    """What a node is computed from, the graphs inside it included; what is left out has no name."""
+    return {str(name) for one in (node, *inner_nodes(node)) for name in one.input if name}
 
 
 def _expansion(
@@ -167,20 +185,16 @@ def _expansion(
     needed.pop(pathway.tensor)
     beside = list(needed)  # what skips the features, as a residual connection does: it stays as it is
     session = _session(model, nodes, [pathway.tensor, *beside], scores)
-    tensors = run([pathway.tensor, *beside, scores])
-    rows = look.of_one_clip(pathway.tensor)[0]
-    clips = len(tensors[0]) // rows
+    clips = run([pathway.tensor, *beside, scores])
     weights, biases = [], []
-    for clip in range(clips):
-        features, *others, logits = (
-            tensor[clip * len(tensor) // clips : (clip + 1) * len(tensor) // clips] for tensor in tensors
-        )
-        inputs = dict(zip(beside, others, strict=True))
+    for number, found in enumerate(clips, start=1):
+        features, logits = found[pathway.tensor], found[scores]
+        inputs = {name: found[name] for name in beside}
         gains = []
         step = np.float32(_STEP * (features.std() or 1))
         for channel, raised in enumerate(_raised(features, pathway, step)):
             if channel % _BATCH == 0:
-                progress(f"weighing channel {channel} of {pathway.shape[0]}, clip {clip + 1} of {clips}")
+                progress(f"weighing channel {channel} of {pathway.shape[0]}, clip {number} of {len(clips)}")
             up, down = (
                 np.ravel(session.run(None, {pathway.tensor: one, **inputs})[0]).astype(np.float64)
                 for one in (features + raised, features - raised)
@@ -195,12 +209,10 @@ def _expansion(
 
 def _raised(features: NDArray[np.float32], pathway: Pathway, step: np.float32) -> Iterator[NDArray[np.float32]]:
     """For each channel: the step in all its places, as the features lie, and zero in the others."""
-    axis = 1
-    if features.shape[1] != pathway.shape[0]:
-        raise ValueError(f"expected {pathway.shape[0]} channels at axis 1, got {features.shape}")
+    axis = pathway.channel_axis + (features.ndim - len(pathway.sides))
     for channel in range(pathway.shape[0]):
         raised = np.zeros([side if other == axis else 1 for other, side in enumerate(features.shape)], np.float32)
-        raised[:, channel] = step
+        np.moveaxis(raised, axis, 0)[channel] = step
         yield raised
 
 

@@ -28,6 +28,7 @@ class Lookup:
         self.graph = shaped(model).graph
         self.producers = {name: node for node in self.graph.node for name in node.output}
         self._initializers = {tensor.name: tensor for tensor in self.graph.initializer}
+        self._constants: dict[str, NDArray[np.float64] | None] = {}
         infos = [*self.graph.value_info, *self.graph.output, *self.graph.input]
         self.shapes: dict[str, tuple[int | None, ...]] = {}
         for info in infos:
@@ -36,6 +37,11 @@ class Lookup:
 
     def constant(self, name: str) -> NDArray[np.float64] | None:
         """The values of a constant, in double precision; None where the tensor is computed."""
+        if name not in self._constants:
+            self._constants[name] = self._constant(name)
+        return self._constants[name]
+
+    def _constant(self, name: str) -> NDArray[np.float64] | None:
         if name in self._initializers:
             return np.asarray(values(self._initializers[name]), dtype=np.float64)
         node = self.producers.get(name)
@@ -77,7 +83,10 @@ class Lookup:
         Raises:
             TailError: they are not static.
         """
-        return (self.shapes.get(name, (None,))[0] or 1, *self.static(name))
+        shape = self.shapes.get(name, (None,))
+        if not shape:
+            raise self.error(f"{name} is a single number, and not one for each clip", self.producers.get(name))
+        return (shape[0] or 1, *self.static(name))
 
     def sides(self, name: str) -> str:
         """A tensor's shape as text, such as ``Nx512x2x7x7``."""

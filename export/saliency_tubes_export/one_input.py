@@ -94,7 +94,7 @@ def _check_answers(model: onnx.ModelProto, clip: ClipInput) -> None:
 def _free_reshape(graph: onnx.GraphProto, node: onnx.NodeProto, look: Lookup) -> None:
     target = look.constant(node.input[1])
     before, after = (look.shapes.get(name, ()) for name in (node.input[0], node.output[0]))
-    if target is None or not before or target[:1] < 1:  # computed, or -1 or 0: it follows as it is
+    if target is None or not before or not target.size or target[0] < 1:  # computed, or -1 or 0: it follows as it is
         return
     sides = [0, *target[1:].astype(int)]  # 0: as long as the input's
     if attributes_of(node).get("allowzero", 0):  # without a zero, it says nothing

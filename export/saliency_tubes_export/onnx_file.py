@@ -3,9 +3,10 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
-from onnx import inliner, version_converter
+from onnx import helper, inliner, numpy_helper, version_converter
 from onnx.checker import ValidationError
 from onnx.external_data_helper import ExternalDataInfo, load_external_data_for_model, uses_external_data
 from onnx.shape_inference import InferenceError
@@ -18,6 +19,7 @@ from .lookup import inner_nodes
 
 OLDEST_OPSET = 13  # the first in which Squeeze and ReduceMean, Reshape and Softmax mean what they mean since
 NEW_OPSET = 18  # what older ones are upgraded to
+_VALUES = ("value_float", "value_floats", "value_int", "value_ints")  # of a Constant
 _STANDARD = ("", "ai.onnx")
 _INVALID = (ValidationError, InferenceError, RuntimeError, ValueError)  # the last: names that are not UTF-8
 _QUANTISED = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "MatMulInteger", "ConvInteger")
@@ -105,11 +107,18 @@ def modernised(name: str, model: onnx.ModelProto) -> onnx.ModelProto:
     for info in [info for info in copy.graph.input if info.name in weights]:  # as the oldest files have them
         copy.graph.input.remove(info)
     for node in [node for node in copy.graph.node if node.op_type == "Constant"]:
-        if [attribute.name for attribute in node.attribute] == ["value"]:
-            tensor = copy.graph.initializer.add()
-            tensor.CopyFrom(node.attribute[0].t)
-            tensor.name = node.output[0]
-            copy.graph.node.remove(node)
+        (attribute,) = node.attribute
+        if attribute.name in _VALUES:
+            kind = np.float32 if "float" in attribute.name else np.int64
+            tensor = numpy_helper.from_array(np.array(helper.get_attribute_value(attribute), kind))
+        elif attribute.name == "value":
+            tensor = attribute.t
+        else:
+            continue
+        constant = copy.graph.initializer.add()
+        constant.CopyFrom(tensor)
+        constant.name = node.output[0]
+        copy.graph.node.remove(node)
     return copy
 
 

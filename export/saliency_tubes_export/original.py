@@ -54,22 +54,15 @@ class Graph:
     model: onnx.ModelProto
     clip: ClipInput
 
-    def tensors(self, names: Sequence[str], clips: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Tensors of the graph for clips (N, 3, T, H, W) float32 RGB, one after the other along the first axis.
-
-        Raises:
-            ExportError: the graph does not have them, or does not run.
-        """
-        each = [found for _, found in self.runs(names, clips)]
-        return [np.concatenate([found[name] for found in each]) for name in names]
-
     def runs(self, names: Sequence[str], clips: NDArray[np.float32]) -> Iterator[tuple[Tensors, Tensors]]:
         """For each clip: what the graph was given, and what these tensors became.
 
         Raises:
             ExportError: the graph does not have them, or does not run.
         """
-        session = self._session(list(dict.fromkeys(names)))
+        given = {info.name for info in self.model.graph.input}
+        computed = [name for name in dict.fromkeys(names) if name not in given]
+        session = self._session(computed)
         for i in range(len(clips)):
             feeds = _cast(self.clip.feeds(clips[i : i + 1]), session)
             try:
@@ -79,7 +72,7 @@ class Graph:
                     f"ONNX Runtime cannot run {self.origin.name} on a clip of {'x'.join(map(str, self.clip.shape))}: "
                     f"{first_line(error)}"
                 ) from error
-            yield feeds, dict(zip(dict.fromkeys(names), found, strict=True))
+            yield feeds, {**feeds, **dict(zip(computed, found, strict=True))}
 
     def _session(self, names: Sequence[str]) -> ort.InferenceSession:
         twin, folder = named_plainly(self.model)

@@ -62,10 +62,11 @@ def _windows(node: onnx.NodeProto, sides: tuple[int, ...], look: Lookup) -> list
             total = max((windows - 1) * stride + side - length, 0)
             before = total // 2 if auto == b"SAME_UPPER" else total - total // 2
             after = total - before
-        if (windows - 1) * stride + side > before + length + after:
-            raise look.error(f"AveragePool {node.output[0]} has windows that reach beyond its padding", node)
+        included = attributes.get("count_include_pad", 0)
+        if included and (windows - 1) * stride + side > before + length + after:
+            raise look.error(f"AveragePool {node.output[0]} counts what lies beyond its padding (ceil_mode)", node)
         start = stride * np.arange(windows)[:, None] - before
         inside = (np.arange(length) >= start) & (np.arange(length) < start + side)
-        counted = side if attributes.get("count_include_pad", 0) else inside.sum(axis=1, keepdims=True)
+        counted = side if included else inside.sum(axis=1, keepdims=True)
         matrices.append(inside / np.maximum(counted, 1))
     return matrices

@@ -77,7 +77,7 @@ def _measured(path: Path, model: onnx.ModelProto, spec: ModelSpec, original: Ori
             f"the exported file differs from the original graph by more than the tolerance, so it was not kept:\n"
             f"{report.table()}"
         )
-    write_model(path, model, replace(spec, parity=report.parity))
+    write_model(path, model, replace(spec, parity=report.parity), again=True)
     return report
 
 

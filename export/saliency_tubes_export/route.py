@@ -105,6 +105,7 @@ class _Seen:
     weights: bool = False
     average: bool = False
     relu: bool = False
+    joined: bool = False  # a Concat
 
     @property
     def enough(self) -> bool:
@@ -131,7 +132,8 @@ class _Walk:
             self.passed.append(node)
             inputs = data_inputs(node, self.look)
             if node.op_type == "Concat":
-                return [one for branch in inputs for one in self.back(branch, seen)]
+                joined = replace(seen, joined=True)
+                return [one for branch in inputs for one in self.back(branch, joined)]
             (name,) = inputs
             averages_here = averages(node, self.look)
             seen = replace(
@@ -142,11 +144,18 @@ class _Walk:
             )
             if node.op_type == "Relu":
                 self.relu = node
-            if seen.enough and (averages_here or found is None):
+            if seen.enough and (averages_here or found is None or self._selects(node)):
                 found, kept = name, len(self.passed)
         if not seen.average:
             raise self._error(f"no average pooling stands between {self.asked} and {self.end}")
         return [name]
+
+    def _selects(self, node: onnx.NodeProto) -> bool:
+        """Whether a node picks some of its values, so that the others count for nothing."""
+        if node.op_type not in ("Gather", "Slice"):
+            return False
+        before, after = (self.look.of_one_clip(name) for name in (node.input[0], node.output[0]))
+        return len(before) in (4, 5) and math.prod(before) != math.prod(after)
 
     def _passable(self, node: onnx.NodeProto, seen: _Seen) -> bool:
         if averages(node, self.look) or node.op_type in MOVES:
@@ -154,7 +163,7 @@ class _Walk:
         if node.op_type in LINEAR:
             return not seen.enough or self.asked is not None
         if node.op_type == "Relu":
-            return seen.weights and not seen.average and not seen.relu
+            return seen.weights and not (seen.average or seen.relu or seen.joined)
         if node.op_type != "Concat" or not seen.weights:
             return False
         return not seen.average or all(self._is_averaged(str(name)) for name in node.input)
@@ -182,7 +191,7 @@ class _Walk:
     def _hint(self, node: onnx.NodeProto) -> str:
         if node.op_type in ("Sigmoid", "HardSigmoid"):
             return ": name the tensor before it with --logits to explain that"
-        if node.op_type == "Relu" and self.relu is not None:
+        if node.op_type == "Relu" and self.relu is not None and self.relu is not node:
             return f", and so does {self.relu.output[0]}: one hidden layer is supported"
         if "Max" in str(node.op_type):
             return ", and takes the largest, not the average"

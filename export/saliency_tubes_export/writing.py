@@ -37,20 +37,29 @@ def check_output(output: Path, *sources: Path) -> None:
             raise OutputError(f"{output} is the network itself: choose another --output")
 
 
-def write_model(path: Path, model: onnx.ModelProto, spec: ModelSpec) -> None:
+def write_model(path: Path, model: onnx.ModelProto, spec: ModelSpec, *, again: bool = False) -> None:
     """Write a graph, once it is known to be valid, with what it says of itself.
 
     Where graph and weights are more than a message can be, the weights go into the file `weights.beside` it.
 
+    Args:
+        path: the file.
+        model: the graph.
+        spec: what it says of itself.
+        again: whether this graph was written before, so that it is valid, and only what it says has changed.
+
     Raises:
         ExportError: without its weights it still is more.
     """
+    metadata = spec.to_metadata()
+    ModelSpec.from_metadata(metadata)  # what cannot be read back is not written
     model.producer_name, model.producer_version = "saliency-tubes", __version__
-    helper.set_model_props(model, spec.to_metadata())
+    helper.set_model_props(model, metadata)
     if weights.fits(model):
         for tensor in model.graph.initializer:
             weights.fetch(tensor)
-        onnx.checker.check_model(model, full_check=True)
+        if not again:
+            onnx.checker.check_model(model, full_check=True)
         path.write_bytes(model.SerializeToString())
         return
     weights.move_out(model, weights.beside(path))

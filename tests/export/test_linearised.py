@@ -44,18 +44,22 @@ def graph(nodes: Sequence[Node], **constants: NDArray[Any]) -> onnx.ModelProto:
 
 
 def runner(model: onnx.ModelProto) -> Any:
-    """What gives tensors of the graph for both clips."""
+    """What gives tensors of the graph for each of both clips."""
 
-    def run(names: Sequence[str]) -> list[NDArray[np.float32]]:
+    def run(names: Sequence[str]) -> list[dict[str, NDArray[np.float32]]]:
         twin = onnx.ModelProto()
         twin.CopyFrom(model)
         del twin.graph.output[:]
         twin.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
         session = ort.InferenceSession(twin.SerializeToString(), providers=["CPUExecutionProvider"])
         each = [session.run(None, {"clip": CLIPS[i : i + 1]}) for i in range(len(CLIPS))]
-        return [np.concatenate(tensors) for tensors in zip(*each, strict=True)]
+        return [dict(zip(names, tensors, strict=True)) for tensors in each]
 
     return run
+
+
+def of_both(model: onnx.ModelProto, name: str) -> NDArray[np.float32]:
+    return np.concatenate([found[name] for found in runner(model)([name])])
 
 
 POOL: Node = ("GlobalAveragePool", ["relu"], "pool", {})
@@ -81,7 +85,7 @@ def test_of_a_curved_end_it_is_the_slope_at_the_clips() -> None:
 
     tail, _ = expanded(model)
 
-    means = runner(model)(["relu"])[0].mean(axis=(2, 3, 4), dtype=np.float64)
+    means = of_both(model, "relu").mean(axis=(2, 3, 4), dtype=np.float64)
     slopes = [W * (1 - np.tanh(mean) ** 2) for mean in means]
     assert np.abs(slopes[0] - slopes[1]).max() > 0.05
     np.testing.assert_allclose(tail.head.weight, np.mean(slopes, axis=0), atol=2e-3)
@@ -106,7 +110,7 @@ def test_what_skips_the_features_stays_as_it_is() -> None:
     tail, _ = expanded(model, features="named")
 
     np.testing.assert_allclose(tail.head.weight, W, atol=1e-4)
-    relu = runner(model)(["relu"])[0].mean(axis=(0, 2, 3, 4), dtype=np.float64)
+    relu = of_both(model, "relu").mean(axis=(0, 2, 3, 4), dtype=np.float64)
     np.testing.assert_allclose(tail.head.bias, B + W @ relu, atol=1e-3)
 
 
@@ -193,6 +197,6 @@ def test_an_earlier_layer_before_linear_ones_is_exact() -> None:
     tail = find_tail(model, features="relu")
 
     assert tail.features_shape == (C, *PLACES)
-    features, logits = runner(model)(["relu", "y"])
+    features, logits = of_both(model, "relu"), of_both(model, "y")
     found = tail.head.maps(features, np.tile(np.arange(K), (2, 1)))
     np.testing.assert_allclose(found.maps.mean(axis=(2, 3, 4)) + found.bias, logits, atol=1e-5)

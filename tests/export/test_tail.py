@@ -8,7 +8,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from saliency_tubes.errors import TailError
 from saliency_tubes_export.expose import expose
-from saliency_tubes_export.tail import find_tail
+from saliency_tubes_export.tail import Tail, find_tail
 
 C, K = 6, 4
 SHAPE = (C, 2, 3, 5)
@@ -518,3 +518,138 @@ def test_names_that_are_taken_are_refused() -> None:
 
     with pytest.raises(TailError, match=r"already calls other tensors \['features'\]"):
         expose(model, find_tail(model))
+
+
+def check_complete(model: onnx.ModelProto, features: str | None = None) -> Tail:
+    """The maps of the tail that is found add up to the logits of the graph that is made of it."""
+    tail = find_tail(model, features=features)
+    expose(model, tail)
+    clip = RNG.standard_normal((2, 3, *SHAPE[1:])).astype(np.float32)
+    logits, made = onnx.reference.ReferenceEvaluator(model).run(None, {"clip": clip})
+    found = tail.head.maps(made, np.tile(np.arange(tail.head.num_classes), (2, 1)))
+    np.testing.assert_allclose(found.maps.mean(axis=(2, 3, 4)) + found.bias, logits, atol=1e-5)
+    return tail
+
+
+@pytest.mark.parametrize(("axis", "kept"), [(2, np.s_[:1]), (4, np.s_[:, :, 1:4])])
+def test_what_is_cut_off_before_the_pooling_counts_for_nothing_where_it_was(axis: int, kept: tuple[slice, ...]) -> None:
+    start, end = (0, 1) if axis == 2 else (1, 4)
+    cut: Node = ("Slice", ["relu", "starts", "ends", "axes"], "cut", {})
+    model = graph(
+        [cut, ("GlobalAveragePool", ["cut"], "pool", {}), FLAT, LINEAR],
+        w=W,
+        b=B,
+        starts=np.array([start]),
+        ends=np.array([end]),
+        axes=np.array([axis]),
+    )
+
+    tail = check_complete(model)
+
+    assert tail.pathways[0].tensor == "relu"
+    assert tail.head.coverage is not None
+    seen = np.zeros(SHAPE[1:], bool)
+    seen[kept] = True
+    np.testing.assert_allclose(tail.head.coverage[~seen], 0, atol=1e-12)
+    np.testing.assert_allclose(tail.head.coverage[seen], seen.size / seen.sum(), rtol=1e-6)
+
+
+def test_pathways_that_see_different_steps_are_refused() -> None:
+    nodes: list[Node] = [
+        POOL,
+        ("Slice", ["relu", "zero", "one", "two"], "half", {}),
+        ("GlobalAveragePool", ["half"], "half_pool", {}),
+        ("Concat", ["pool", "half_pool"], "both", {"axis": 1}),
+        ("Flatten", ["both"], "flat", {}),
+        ("Gemm", ["flat", "wide"], "y", {}),
+    ]
+    wide = RNG.standard_normal((2 * C, K)).astype(np.float32)
+    with pytest.raises(TailError, match=r"not averaged channel by channel|cover places differently"):
+        find_tail(graph(nodes, wide=wide, zero=np.array([0]), one=np.array([1]), two=np.array([2])))
+
+
+def test_steps_of_time_are_not_taken_for_channels() -> None:
+    model = graph(
+        [("ReduceMean", ["relu", "axes"], "flat", {"keepdims": 0}), ("Gemm", ["flat", "w2"], "y", {})],
+        axes=np.array([1, 3, 4]),
+        w2=RNG.standard_normal((2, K)).astype(np.float32),
+    )
+    with pytest.raises(TailError, match="places have weights of their own"):
+        find_tail(model)
+
+
+def test_means_of_channels_are_weights_like_others() -> None:
+    model = graph(
+        [
+            POOL,
+            ("Reshape", ["pool", "groups"], "grouped", {}),
+            ("ReduceMean", ["grouped", "two"], "flat", {"keepdims": 0}),
+            ("Gemm", ["flat", "w2"], "y", {}),
+        ],
+        groups=np.array([-1, 2, 3]),
+        two=np.array([2]),
+        w2=RNG.standard_normal((2, K)).astype(np.float32),
+    )
+    check_complete(model)
+
+
+def test_a_tensor_that_is_pooled_twice_has_the_weights_of_both() -> None:
+    model = graph(
+        [
+            POOL,
+            ("Flatten", ["pool"], "one", {}),
+            ("ReduceMean", ["relu", "axes"], "other", {"keepdims": 0}),
+            ("Concat", ["one", "other"], "flat", {"axis": 1}),
+            ("Gemm", ["flat", "wide"], "y", {}),
+        ],
+        axes=AXES,
+        wide=RNG.standard_normal((2 * C, K)).astype(np.float32),
+    )
+    assert len(check_complete(model).pathways) == 1
+
+
+ODD: dict[str, tuple[list[Node], str]] = {
+    "a ReLU in one branch": (
+        [
+            POOL,
+            FLAT,
+            ("Gemm", ["flat", "square"], "g", {}),
+            ("Relu", ["g"], "r", {}),
+            ("Concat", ["r", "flat"], "both", {"axis": 1}),
+            ("Gemm", ["both", "wide"], "y", {}),
+        ],
+        "Relu r stands between",
+    ),
+    "an index that is not there": (
+        [POOL, FLAT, ("Gather", ["flat", "far"], "g", {"axis": 1}), ("Gemm", ["g", "square"], "y", {})],
+        "Gather g cannot be followed",
+    ),
+    "a single number": (
+        [POOL, FLAT, ("MatMul", ["flat", "column"], "m", {}), ("Squeeze", ["m"], "y", {})],
+        "y is a single number|mixes the batch|not a row of numbers|not static",
+    ),
+    "weights on the left": (
+        [POOL, FLAT, ("MatMul", ["square", "flat"], "y", {})],
+        "MatMul y has its weights on the left",
+    ),
+    "places that cancel": (
+        [("Mul", ["relu", "signs"], "m", {}), ("GlobalAveragePool", ["m"], "pool", {}), FLAT, LINEAR],
+        "places have weights of their own",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_odd_graphs_get_a_sentence(name: str) -> None:
+    nodes, problem = ODD[name]
+    constants = {
+        "square": RNG.standard_normal((C, C)).astype(np.float32),
+        "wide": RNG.standard_normal((2 * C, K)).astype(np.float32),
+        "column": RNG.standard_normal((C, 1)).astype(np.float32),
+        "far": np.array(99),
+        "signs": np.where(np.arange(30).reshape(1, 1, 2, 3, 5) % 2, 1, -1).astype(np.float32),
+        "w": W,
+        "b": B,
+    }
+    with pytest.raises(TailError, match=problem):
+        find_tail(graph(nodes, **constants), features="relu" if name == "places that cancel" else None)
