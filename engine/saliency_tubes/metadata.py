@@ -58,6 +58,11 @@ def text(value: Any, name: str) -> str:
     return found
 
 
+def printable(name: str) -> str:
+    """A name of somebody else's as text that `text` takes: what cannot be printed becomes a question mark."""
+    return "".join(character if character.isprintable() else "?" for character in name)
+
+
 def integers(values: Any, count: int, name: str) -> tuple[int, ...]:
     """Sides of arrays, and other whole numbers from 1 on.
 

@@ -10,7 +10,7 @@ from onnx import TensorProto
 from saliency_tubes.choices import ChannelOrder, InputLayout
 from saliency_tubes.errors import ExportError
 
-from .shapes import shape_of
+from .shapes import inputs_of, shape_of
 
 CHANNELS = 3
 _LETTERS = "NCTHW"
@@ -111,7 +111,7 @@ def find_clip_input(
     Raises:
         ExportError: it takes something else, does not say, or says other than the arguments.
     """
-    infos = _inputs(model)
+    infos = inputs_of(model.graph)
     if len(infos) == 2 and all(_is_clip(info) for info in infos):
         return _two(infos, layout, channels, frames, size)
     info = _only(infos)
@@ -144,12 +144,6 @@ class _Sides:
 
     layout: InputLayout
     by_axis: dict[str, int | None]
-
-
-def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:
-    """What has to be given: weights may be inputs, too, with their values for defaults."""
-    weights = {tensor.name for tensor in model.graph.initializer}
-    return [info for info in model.graph.input if info.name not in weights]
 
 
 def _is_clip(info: onnx.ValueInfoProto) -> bool:

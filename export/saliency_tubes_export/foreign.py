@@ -7,6 +7,7 @@ from pathlib import Path
 import onnx
 from saliency_tubes.choices import ChannelOrder, InputLayout, Layout, Precision
 from saliency_tubes.errors import ExportError
+from saliency_tubes.metadata import printable
 from saliency_tubes.presets import Pixels
 from saliency_tubes.spec import ModelSpec
 
@@ -136,7 +137,7 @@ def export_graph(
     _take_apart(model, clip, tail)
     absorb_scale(model, preprocessing)
     spec = ModelSpec(
-        architecture=_printable(origin.architecture),
+        architecture=printable(origin.architecture),
         frames=clip.frames,
         sampling="uniform",
         preprocessing=preprocessing,
@@ -145,7 +146,7 @@ def export_graph(
         precision=Precision.FP32,
         head=tail.head,
         labels=names,
-        checkpoint_name=_printable(origin.name),
+        checkpoint_name=printable(origin.name),
         checkpoint_sha256=origin.sha256,
         versions=(*VERSIONS, *origin.versions),
         parity=None,
@@ -191,7 +192,7 @@ def _take_apart(model: onnx.ModelProto, clip: ClipInput, tail: Tail) -> None:
 
 def _findings(model: onnx.ModelProto, clip: ClipInput, tail: Tail) -> list[str]:
     """What was made of the graph, as sentences."""
-    found = [f"input {clip.name} in {clip.layout} {clip.channels}, {_features(tail)}, logits {_printable(tail.logits)}"]
+    found = [f"input {clip.name} in {clip.layout} {clip.channels}, {_features(tail)}, logits {printable(tail.logits)}"]
     if tail.head.kind != "mean-linear":
         found.append(f"head {tail.head.kind}")
     if clip.slow is not None:
@@ -214,9 +215,4 @@ def _features(tail: Tail) -> str:
     for one in tail.pathways:
         last = ", channels last" if one.channel_axis == len(one.shape) - 1 else ""
         said.append(f"{one.tensor} ({one.shape[1]} steps of time)" if len(tail.pathways) > 1 else f"{one.tensor}{last}")
-    return _printable(f"features {' and '.join(said)}")
-
-
-def _printable(name: str) -> str:
-    """A file name as text that can be shown: metadata reaches terminals and pages."""
-    return "".join(character if character.isprintable() else "?" for character in name)
+    return printable(f"features {' and '.join(said)}")

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from onnx import helper
 from saliency_tubes.errors import TailError, first_line
 from saliency_tubes.head import Head
+from saliency_tubes.metadata import printable
 from saliency_tubes.spec import Preprocessing
 from saliency_tubes.synthetic import synthetic_clip
 
@@ -23,6 +24,7 @@ from .lookup import Lookup, inner_nodes
 from .original import Graph
 from .parity import normalised
 from .route import before_softmax
+from .running import cpu_session
 from .tail import Pathway, Tail, check_names, find_tail
 
 _STEP = 0.05  # by how much a channel rises, as a share of the features' own spread
@@ -114,8 +116,8 @@ def linearised(
 
 def _short(name: str) -> str:
     """The end of a tensor's name, which may be of any length and of anything: it goes into metadata."""
-    printable = "".join(character if character.isprintable() else "?" for character in name)
-    return printable if len(printable) <= _LONGEST_NAME else f"...{printable[-_LONGEST_NAME:]}"
+    shown = printable(name)
+    return shown if len(shown) <= _LONGEST_NAME else f"...{shown[-_LONGEST_NAME:]}"
 
 
 def _pathway(look: Lookup, tensor: str, end: str) -> Pathway:
@@ -231,9 +233,7 @@ def _session(
         [tensor for tensor in inferred.initializer if tensor.name in used],
     )
     part = helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
-    options = ort.SessionOptions()
-    options.log_severity_level = 4
     try:
-        return ort.InferenceSession(part.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return cpu_session(part)
     except Exception as error:  # ONNX Runtime's exceptions share no public base class
         raise TailError(f"what stands behind {inputs[0]} does not run by itself: {first_line(error)}") from error

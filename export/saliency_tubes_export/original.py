@@ -14,10 +14,10 @@ from saliency_tubes.errors import ExportError, first_line
 from .clip_input import ClipInput
 from .eager import Eager
 from .parity import Original
+from .running import cpu_session
 from .tail import Tail
 from .weights import named_plainly
 
-_LOG_NOTHING = 4
 VERSIONS = (("saliency-tubes", __version__), ("onnx", onnx.__version__), ("onnxruntime", ort.__version__))
 
 Tensors = dict[str, NDArray[Any]]
@@ -82,12 +82,8 @@ class Graph:
             raise ExportError(f"{renamed}: export it again with a newer opset")
         del twin.graph.output[:]
         twin.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-        options = ort.SessionOptions()
-        options.log_severity_level = _LOG_NOTHING
-        if folder is not None:
-            options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
         try:
-            return ort.InferenceSession(twin.SerializeToString(), options, providers=["CPUExecutionProvider"])
+            return cpu_session(twin, folder)
         except Exception as error:
             raise ExportError(f"ONNX Runtime cannot load {self.origin.name}: {first_line(error)}") from error
 

@@ -64,6 +64,18 @@ class ParityReport:
         close = all(value <= parity.tolerance for value in (parity.logits_rel, parity.features_rel))
         return close and (self.approximate or parity.completeness <= COMPLETENESS_TOLERANCE)
 
+    def require(self, original: str) -> None:
+        """Let nothing pass that is not equal to the original, which is called so in the message.
+
+        Raises:
+            ParityError: a difference is beyond its tolerance.
+        """
+        if not self.passed:
+            raise ParityError(
+                f"the exported file differs from the {original} by more than the tolerance, so it was not kept:\n"
+                f"{self.table()}"
+            )
+
     def table(self) -> str:
         """The report as lines of text."""
         p = self.parity

@@ -2,12 +2,12 @@
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 from onnx import TensorProto, helper, numpy_helper
+
+from .running import cpu_session
 
 # Operators whose further inputs say what shape they make, or which values, and which of their inputs do.
 _TARGETS = {"Reshape": (1,), "Expand": (1,), "Slice": (1, 2, 3, 4), "Squeeze": (1,), "Unsqueeze": (1,), "Gather": (1,)}
-_LOG_NOTHING = 4
 
 
 def shaped(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -25,7 +25,7 @@ def shaped(model: onnx.ModelProto) -> onnx.ModelProto:
         and (not _is_static(infos.get(node.output[0])) or (node.op_type == "Gather" and node.input[1] not in constants))
         for node in inferred.graph.node
     )
-    if not is_open or not all(_is_static(info) for info in _inputs(model.graph)):
+    if not is_open or not all(_is_static(info) for info in inputs_of(model.graph)):
         return inferred
     pinned = _pinned(model)
     return inferred if pinned is None else onnx.shape_inference.infer_shapes(pinned, data_prop=True)
@@ -43,7 +43,8 @@ def _is_static(info: onnx.ValueInfoProto | None) -> bool:
     return None not in shape_of(info)
 
 
-def _inputs(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+def inputs_of(graph: onnx.GraphProto) -> list[onnx.ValueInfoProto]:
+    """What a graph is given; the oldest files list their weights among it."""
     weights = {tensor.name for tensor in graph.initializer}
     return [info for info in graph.input if info.name not in weights]
 
@@ -64,12 +65,9 @@ def _pinned(model: onnx.ModelProto) -> onnx.ModelProto | None:
     copy.CopyFrom(model)
     del copy.graph.output[:]
     copy.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.INT64, None) for name in names)
-    options = ort.SessionOptions()
-    options.log_severity_level = _LOG_NOTHING
-    zeros = {info.name: np.zeros([side or 1 for side in shape_of(info)], np.float32) for info in _inputs(model.graph)}
+    zeros = {info.name: np.zeros([side or 1 for side in shape_of(info)], np.float32) for info in inputs_of(model.graph)}
     try:
-        session = ort.InferenceSession(copy.SerializeToString(), options, providers=["CPUExecutionProvider"])
-        values = dict(zip(names, session.run(None, zeros), strict=True))
+        values = dict(zip(names, cpu_session(copy).run(None, zeros), strict=True))
     except Exception:  # ONNX Runtime's exceptions share no public base class; what is wrong is said where it matters
         return None
     copy.CopyFrom(model)

@@ -7,6 +7,7 @@ the graph, by walking back from its logits, so that it does not matter which fra
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnx
@@ -72,7 +73,7 @@ class Tail:
     @property
     def features_shape(self) -> tuple[int, int, int, int]:
         """(C, t, h, w) of all pathways together: the shortest grid into which all of theirs divide."""
-        t, h, w = (math.lcm(*sides) for sides in zip(*(one.shape[1:] for one in self.pathways), strict=True))
+        t, h, w = _grid(self.pathways)
         return sum(one.shape[0] for one in self.pathways), t, h, w
 
     def features(self, tensors: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -85,9 +86,7 @@ class Tail:
         volumes = []
         for one, tensor in zip(self.pathways, tensors, strict=True):
             volume = tensor.reshape(-1, *one.sides).transpose(one.perm)
-            for axis, (side, length) in enumerate(zip(grid, one.shape[1:], strict=True), start=2):
-                volume = np.repeat(volume, side // length, axis=axis)
-            volumes.append(volume)
+            volumes.append(_spread(volume, grid))
         return np.concatenate(volumes, axis=1)
 
 
@@ -162,16 +161,23 @@ def _coverage(look: Lookup, ways: Sequence[Factored], end: str) -> NDArray[np.fl
     """How often windows cover each place; pathways have to agree."""
     if all(one.coverage is None for one in ways):
         return None
-    grid = [math.lcm(*sides) for sides in zip(*(one.shape[1:] for one in ways), strict=True)]
-    spread = []
-    for one in ways:
-        volume = np.ones(one.shape[1:]) if one.coverage is None else one.coverage
-        for axis, side in enumerate(grid):
-            volume = np.repeat(volume, side // volume.shape[axis], axis=axis)
-        spread.append(volume)
+    grid = _grid(ways)
+    spread = [_spread(np.ones(one.shape[1:]) if one.coverage is None else one.coverage, grid) for one in ways]
     if not all(np.allclose(spread[0], other, rtol=1e-6) for other in spread[1:]):
         raise look.error("the pathways are averaged over windows that cover places differently", None, end)
     return np.ascontiguousarray(spread[0], np.float32)
+
+
+def _grid(parts: Sequence[Pathway | Factored]) -> list[int]:
+    """(t, h, w) into which the grids of all parts divide."""
+    return [math.lcm(*sides) for sides in zip(*(one.shape[1:] for one in parts), strict=True)]
+
+
+def _spread(volume: NDArray[Any], grid: Sequence[int]) -> NDArray[Any]:
+    """A volume, its last axes (t, h, w), on a finer grid: each cell stands for several."""
+    for axis, side in enumerate(grid, start=volume.ndim - len(grid)):
+        volume = np.repeat(volume, side // volume.shape[axis], axis=axis)
+    return volume
 
 
 def _pathway(look: Lookup, one: Factored) -> Pathway:
